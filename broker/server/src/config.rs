@@ -1,0 +1,162 @@
+//! The broker's settings, and the sizes that follow from them. Owns no state; read once, at start, on the thread that
+//! starts the broker. Where settings come from (flags, files, environment) is the caller's business.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ouzel_protocol::NodeId;
+use ouzel_protocol::native::FRAME_BYTES_MAX;
+use ouzel_storage::StoreConfig;
+
+use crate::error::StartError;
+
+const MIB: u64 = 1024 * 1024;
+/// Smallest journal of one shard: four files that each hold two commits.
+const JOURNAL_BYTES_MIN: u64 = 8 * MIB;
+/// Smallest memory of one shard.
+const MEMORY_BYTES_MIN: u64 = 16 * MIB;
+
+/// Settings of one broker process.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// Where everything durable lives; created if missing.
+    pub data_dir: PathBuf,
+    /// This node's number in the cluster.
+    pub node: NodeId,
+    /// Public address of the native protocol; port 0 asks for ephemeral ports. Shard `i` also listens on port + 1 + i.
+    pub native: SocketAddr,
+    /// Address of the Kafka protocol: accepted, not bound yet.
+    pub kafka: Option<SocketAddr>,
+    /// Address of the admin HTTP server: accepted, not bound yet.
+    pub admin: Option<SocketAddr>,
+    /// Shards, each one thread with one ring.
+    pub shards: u16,
+    /// Memory of all shards together, in bytes.
+    pub memory_bytes_max: u64,
+    /// Journals of all shards together, in bytes.
+    pub journal_bytes_max: u64,
+    /// Core of each shard, by index; empty leaves placing to the kernel.
+    pub cpus: Vec<usize>,
+    /// How long an idle shard polls before it sleeps, in microseconds; 0 never polls.
+    pub spin_us: u32,
+}
+
+impl BrokerConfig {
+    /// Defaults for a data directory: loopback, the usual ports, one shard a core.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            data_dir: data_dir.into(),
+            node: NodeId(0),
+            native: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9192),
+            kafka: None,
+            admin: None,
+            shards: u16::try_from(cores).unwrap_or(u16::MAX).min(ouzel_broker_core::limits::SHARD_COUNT_MAX),
+            memory_bytes_max: 512 * MIB,
+            journal_bytes_max: 512 * MIB,
+            cpus: Vec::new(),
+            spin_us: 0,
+        }
+    }
+
+    /// Checks what can be checked without touching the host.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        let shards = u64::from(self.shards);
+        let shards_max = ouzel_broker_core::limits::SHARD_COUNT_MAX;
+        let refuse = |detail: String| Err(StartError::Config { detail });
+        if self.shards == 0 || self.shards > shards_max {
+            return refuse(format!("{shards} shards are not possible: from 1 to {shards_max} are"));
+        }
+        if self.journal_bytes_max / shards < JOURNAL_BYTES_MIN {
+            let needed = shards * JOURNAL_BYTES_MIN;
+            return refuse(format!(
+                "a journal of {} bytes is too small for {shards} shards: {needed} are needed",
+                self.journal_bytes_max
+            ));
+        }
+        if self.memory_bytes_max / shards < MEMORY_BYTES_MIN {
+            let needed = shards * MEMORY_BYTES_MIN;
+            return refuse(format!(
+                "{} bytes of memory are too little for {shards} shards: {needed} are needed",
+                self.memory_bytes_max
+            ));
+        }
+        if !self.cpus.is_empty() && self.cpus.len() != usize::from(self.shards) {
+            return refuse(format!("{} cores were named for {shards} shards", self.cpus.len()));
+        }
+        if self.native.port() != 0 && u32::from(self.native.port()) + u32::from(self.shards) > u32::from(u16::MAX) {
+            return refuse(format!("port {} leaves no room for {shards} shard ports above it", self.native.port()));
+        }
+        Ok(())
+    }
+
+    /// What one shard's storage may use.
+    pub(crate) fn store_config(&self) -> StoreConfig {
+        let shards = u64::from(self.shards);
+        let memory_bytes = usize::try_from(self.memory_bytes_max / shards).unwrap_or(usize::MAX);
+        StoreConfig::for_shard(self.journal_bytes_max / shards, memory_bytes)
+    }
+
+    /// What one shard's connections may use: storage takes five eighths of a shard's memory (its dirty budget among
+    /// them), request bodies five sixteenths, fetch replies the last sixteenth.
+    pub(crate) fn connection_budget(&self) -> ConnectionBudget {
+        let shard_bytes = usize::try_from(self.memory_bytes_max / u64::from(self.shards)).unwrap_or(usize::MAX);
+        let request_bytes = shard_bytes / 16 * 5;
+        ConnectionBudget {
+            request_bytes,
+            response_bytes: shard_bytes / 16,
+            frame_bytes_max: request_bytes.min(FRAME_BYTES_MAX),
+        }
+    }
+}
+
+/// Memory of one shard's connections, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionBudget {
+    /// Bodies of requests that are not answered yet.
+    pub(crate) request_bytes: usize,
+    /// Records read from disk or held from the tail for replies that are not sent yet.
+    pub(crate) response_bytes: usize,
+    /// Largest frame taken: one must fit the budget, or it would wait for ever.
+    pub(crate) frame_bytes_max: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_with_the_bound() {
+        let good = BrokerConfig { shards: 2, ..BrokerConfig::new("d") };
+        assert!(good.check().is_ok());
+        let cases = [
+            (BrokerConfig { shards: 0, ..good.clone() }, "from 1 to"),
+            (BrokerConfig { journal_bytes_max: 1, ..good.clone() }, "16777216 are needed"),
+            (BrokerConfig { memory_bytes_max: 1, ..good.clone() }, "33554432 are needed"),
+            (BrokerConfig { cpus: vec![0], ..good.clone() }, "1 cores were named for 2"),
+            (BrokerConfig { native: SocketAddr::from(([127, 0, 0, 1], 65_534)), ..good }, "leaves no room"),
+        ];
+        for (config, expected) in cases {
+            let refusal = config.check().expect_err(expected).to_string();
+            assert!(refusal.contains(expected), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn every_legal_size_gives_sane_budgets() {
+        for (shards, mib) in [(1, 16), (2, 512), (7, 1000), (64, 4096)] {
+            let config = BrokerConfig {
+                shards,
+                memory_bytes_max: mib * MIB,
+                journal_bytes_max: u64::from(shards) * 8 * MIB,
+                ..BrokerConfig::new("d")
+            };
+            config.check().expect("legal");
+            config.store_config().assert_sane();
+            let budget = config.connection_budget();
+            let total = budget.request_bytes + budget.response_bytes + config.store_config().cache_bytes_max;
+            assert!(total as u64 <= mib * MIB / u64::from(shards));
+            assert!(budget.frame_bytes_max <= budget.request_bytes);
+        }
+    }
+}

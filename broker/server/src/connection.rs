@@ -1,0 +1,177 @@
+//! One connection: reads frames, lets requests run side by side, sends replies as they become ready.
+//!
+//! Owns the order of a connection: Hello first; then a frame is parsed as soon as the one before it is *dispatched*, never
+//! waiting for it to be *produced*. Reading stops while 64 requests are in flight, while their bytes exceed a cap, and
+//! while the shard has no memory for the next body: the permit comes before the bytes. A fault ends this connection with
+//! one log line and touches nothing else. Lives on the shard that accepted it.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ouzel_protocol::ErrorCode;
+use ouzel_protocol::native::{Api, FrameHeader, PROTOCOL_VERSION, error_frame};
+use ouzel_runtime::sync::{Event, Semaphore};
+use ouzel_runtime::{Socket, timeout_at};
+
+use crate::frame_reader::{Fault, FrameReader};
+use crate::handlers;
+use crate::limits;
+use crate::reply_queue::ReplyQueue;
+use crate::request::{Held, Request};
+use crate::shard::{ConnectionOpen, ShardState};
+
+/// What the tasks of one connection share.
+pub(crate) struct Connection {
+    pub(crate) state: Rc<ShardState>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) replies: ReplyQueue,
+    /// Set when nobody waits for replies any more: long polls end.
+    pub(crate) ended: Event,
+    /// Bytes of records in replies that are not sent yet.
+    pub(crate) response_bytes: Semaphore,
+    socket: Socket,
+    places: Semaphore,
+    body_bytes: Semaphore,
+}
+
+impl Connection {
+    /// Queues a reply frame.
+    pub(crate) fn reply(&self, frame: Vec<u8>, held: Held) {
+        self.replies.push(vec![Bytes::from(frame)], held);
+    }
+
+    /// Refuses a request as a whole.
+    pub(crate) fn refuse(&self, header: &FrameHeader, error: ErrorCode, message: &str, held: Held) {
+        self.reply(error_frame(header.api, header.correlation, error, message), held);
+    }
+
+    /// Ends the connection at once, with one log line.
+    pub(crate) fn fail(&self, fault: &Fault) {
+        if !self.ended.is_set() {
+            self.ended.set();
+            let shard = self.state.index.0;
+            match fault {
+                // A peer that goes away is no error.
+                Fault::Socket(error) => tracing::debug!(shard, peer = %self.peer, %error, "connection lost"),
+                _ => tracing::warn!(shard, peer = %self.peer, %fault, "connection closed"),
+            }
+        }
+        self.replies.close();
+        self.socket.shutdown();
+    }
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(state: Rc<ShardState>, socket: Socket, peer: SocketAddr, open: ConnectionOpen) {
+    let connection = Rc::new(Connection {
+        peer,
+        replies: ReplyQueue::default(),
+        ended: Event::new(),
+        response_bytes: Semaphore::new(limits::CONNECTION_RESPONSE_BYTES_MAX),
+        socket: socket.clone(),
+        places: Semaphore::new(limits::CONNECTION_REQUEST_COUNT_MAX),
+        body_bytes: Semaphore::new(limits::CONNECTION_REQUEST_BYTES_MAX),
+        state: Rc::clone(&state),
+    });
+    let sender = {
+        let connection = Rc::clone(&connection);
+        state.shard.spawn(async move {
+            let sent = connection.replies.send(&connection.state.shard, &connection.socket).await;
+            if let Err(fault) = sent {
+                connection.fail(&fault);
+            }
+        })
+    };
+    let mut frames = FrameReader::new(socket);
+    match read_requests(&connection, &mut frames).await {
+        Ok(()) => {
+            // The peer sends nothing more but may still read: what it asked for is answered, long polls at once.
+            connection.ended.set();
+            drop(connection.places.acquire(limits::CONNECTION_REQUEST_COUNT_MAX).await);
+            connection.replies.close();
+            connection.socket.shutdown();
+        }
+        Err(fault) => connection.fail(&fault),
+    }
+    drop(frames);
+    sender.join().await;
+    drop(open);
+}
+
+async fn read_requests(connection: &Rc<Connection>, frames: &mut FrameReader) -> Result<(), Fault> {
+    let shard = &connection.state.shard;
+    let deadline = shard.now() + Duration::from_millis(limits::HELLO_WAIT_MS_MAX);
+    let greeted = timeout_at(shard, deadline, read_request(connection, frames, limits::HELLO_FRAME_BYTES_MAX)).await;
+    let Some(request) = greeted.map_err(|_| Fault::Slow("no hello"))?? else { return Ok(()) };
+    if request.header.api != Api::Hello {
+        return Err(Fault::Protocol("the first request must be a hello"));
+    }
+    if !handlers::hello::answer(connection, request)? {
+        return Ok(());
+    }
+    while let Some(request) = read_request(connection, frames, connection.state.budget.frame_bytes_max).await? {
+        let header = request.header;
+        match header.api {
+            _ if header.version != PROTOCOL_VERSION => {
+                let message = format!("this connection speaks version {PROTOCOL_VERSION}, not {}", header.version);
+                connection.refuse(&header, ErrorCode::UnsupportedVersion, &message, request.held);
+            }
+            Api::Hello => return Err(Fault::Protocol("a second hello")),
+            // Awaited: the order of produce requests is fixed before the next frame is looked at.
+            Api::Produce => handlers::produce::dispatch(connection, request).await?,
+            _ => {
+                let connection = Rc::clone(connection);
+                shard.spawn(async move {
+                    if let Err(fault) = handlers::answer(&connection, request).await {
+                        connection.fail(&fault);
+                    }
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The next whole request with everything it holds; `None` when the peer ended the connection.
+async fn read_request(
+    connection: &Rc<Connection>,
+    frames: &mut FrameReader,
+    frame_bytes_max: usize,
+) -> Result<Option<Request>, Fault> {
+    let shard = &connection.state.shard;
+    let place = connection.places.acquire(1).await;
+    let Some(header) = frames.header().await? else { return Ok(None) };
+    let started = shard.now();
+    if header.is_reply() {
+        return Err(Fault::Protocol("a reply was sent as a request"));
+    }
+    if header.frame_bytes() > frame_bytes_max {
+        return Err(Fault::TooLarge { got: header.frame_bytes(), max: frame_bytes_max });
+    }
+    let body_bytes = header.body_bytes();
+    let of_connection = connection.body_bytes.acquire(body_bytes.min(limits::CONNECTION_REQUEST_BYTES_MAX)).await;
+    let of_shard = connection.state.request_memory.acquire(body_bytes).await;
+    let body = read_body(connection, frames, body_bytes).await?;
+    let held = Held {
+        _place: place,
+        _in_flight: connection.state.request_taken(),
+        body: Some((of_connection, of_shard)),
+        records: None,
+    };
+    Ok(Some(Request { header, body, started, received: shard.now(), held }))
+}
+
+async fn read_body(connection: &Rc<Connection>, frames: &mut FrameReader, body_bytes: usize) -> Result<Bytes, Fault> {
+    // The usual small request arrives with its header: no timer for it.
+    if frames.holds(body_bytes) || body_bytes == 0 {
+        return frames.body(body_bytes).await;
+    }
+    let shard = &connection.state.shard;
+    let deadline = shard.now() + limits::peer_wait(body_bytes);
+    match timeout_at(shard, deadline, frames.body(body_bytes)).await {
+        Ok(body) => body,
+        Err(_) => Err(Fault::Slow("a frame did not arrive whole")),
+    }
+}

@@ -1,0 +1,91 @@
+//! All mapping from our errors to the codes of the wire stands here. Owns no error and no code. Any core.
+
+use ouzel_broker_core::MetadataError;
+use ouzel_protocol::{BatchError, CodecError, ErrorCode};
+use ouzel_storage::StorageError;
+use ouzel_storage::metadata_log::MetadataLogError;
+
+/// What a client is told when storage refused or failed.
+pub(crate) fn of_storage(error: &StorageError) -> ErrorCode {
+    match error {
+        StorageError::Poisoned { .. } | StorageError::Io { .. } | StorageError::Corrupt { .. } => {
+            ErrorCode::StorageError
+        }
+        StorageError::DiskFull { .. } => ErrorCode::DiskFull,
+        StorageError::UnknownPartition { .. } => ErrorCode::UnknownTopicOrPartition,
+        StorageError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        StorageError::BatchTooLarge { .. } => ErrorCode::MessageTooLarge,
+        StorageError::Closing => ErrorCode::ShuttingDown,
+    }
+}
+
+/// What a client is told when its batch is not one.
+pub(crate) fn of_batch(error: &BatchError) -> ErrorCode {
+    match error {
+        BatchError::Truncated { .. }
+        | BatchError::LengthTooSmall { .. }
+        | BatchError::TrailingBytes { .. }
+        | BatchError::UnknownMagic { .. }
+        | BatchError::Checksum { .. } => ErrorCode::CorruptMessage,
+        BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        BatchError::Codec(CodecError::Unknown { .. }) => ErrorCode::UnsupportedCompression,
+        _ => ErrorCode::InvalidRecord,
+    }
+}
+
+/// What a client is told when its command was refused.
+pub(crate) fn of_metadata(error: &MetadataError) -> ErrorCode {
+    match error {
+        MetadataError::TopicExists { .. } => ErrorCode::TopicAlreadyExists,
+        MetadataError::UnknownTopic { .. } => ErrorCode::UnknownTopicOrPartition,
+        MetadataError::IllegalTopicName { .. } => ErrorCode::InvalidTopic,
+        MetadataError::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
+        MetadataError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
+        MetadataError::UnknownConfig { .. } | MetadataError::InvalidConfig { .. } => ErrorCode::InvalidConfig,
+        MetadataError::LimitReached { .. } => ErrorCode::PolicyViolation,
+        MetadataError::NoNode => ErrorCode::LeaderNotAvailable,
+        MetadataError::TopicIdTaken { .. } => ErrorCode::Overloaded,
+        MetadataError::StaleIncarnation { .. }
+        | MetadataError::InvalidShards { .. }
+        | MetadataError::Malformed { .. }
+        | MetadataError::DoesNotFit { .. } => ErrorCode::Unknown,
+    }
+}
+
+/// What a client is told when the metadata log failed.
+pub(crate) fn of_metadata_log(error: &MetadataLogError) -> ErrorCode {
+    match error {
+        MetadataLogError::TooLarge { .. } => ErrorCode::PolicyViolation,
+        MetadataLogError::DiskFull { .. } => ErrorCode::DiskFull,
+        MetadataLogError::Io { .. }
+        | MetadataLogError::Poisoned { .. }
+        | MetadataLogError::Corrupt { .. }
+        | MetadataLogError::Full { .. } => ErrorCode::StorageError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_retriable_and_what_does_not_is_not() {
+        let source = Arc::new(std::io::Error::other("x"));
+        let poisoned = StorageError::Poisoned { stage: "write", path: PathBuf::new(), source };
+        let cases = [
+            (of_storage(&poisoned), ErrorCode::StorageError, true),
+            (of_storage(&StorageError::DiskFull { path: PathBuf::new() }), ErrorCode::DiskFull, true),
+            (of_storage(&StorageError::Closing), ErrorCode::ShuttingDown, true),
+            (of_storage(&StorageError::BatchTooLarge { bytes: 2, limit: 1 }), ErrorCode::MessageTooLarge, false),
+            (of_batch(&BatchError::Checksum { expected: 1, got: 2 }), ErrorCode::CorruptMessage, true),
+            (of_batch(&BatchError::Control), ErrorCode::InvalidRecord, false),
+            (of_metadata(&MetadataError::TopicExists { name: String::new() }), ErrorCode::TopicAlreadyExists, false),
+        ];
+        for (got, expected, retriable) in cases {
+            assert_eq!((got, got.is_retriable()), (expected, retriable));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! One file for each api: decode, decide where it goes, ask the owners, encode. Handlers own no state; they run on the
+//! connection's shard and reach other shards through the lanes only.
+
+mod fetch;
+pub(crate) mod hello;
+mod list_offsets;
+mod metadata;
+pub(crate) mod produce;
+mod topics;
+
+use std::rc::Rc;
+
+use ouzel_protocol::native::Api;
+use ouzel_protocol::{ErrorCode, MetadataVersion};
+
+use crate::connection::Connection;
+use crate::frame_reader::Fault;
+use crate::lanes::PartitionRef;
+use crate::metadata_plane::PlaneMessage;
+use crate::request::Request;
+use crate::shard::ShardState;
+use crate::topic_table::Route;
+
+/// Answers any request but Hello and Produce. Replies of one connection leave in the order in which they become ready.
+///
+/// # Errors
+/// The body is not what its layout says: the connection ends.
+pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Result<(), Fault> {
+    match request.header.api {
+        Api::Metadata => metadata::answer(connection, request).await,
+        Api::Fetch => fetch::answer(connection, request).await,
+        Api::ListOffsets => list_offsets::answer(connection, request).await,
+        Api::CreateTopic => topics::create(connection, request).await,
+        Api::DeleteTopic => topics::delete(connection, request).await,
+        Api::AlterTopic => topics::alter(connection, request).await,
+        Api::DescribeTopic => topics::describe(connection, request).await,
+        Api::ListTopics => topics::list(connection, request).await,
+        Api::Hello | Api::Produce => unreachable!("answered where frames are read"),
+    }
+}
+
+/// The owners of partitions. When one is unknown here, shard 0 is asked for the newest version, once (rule Q1).
+async fn routes(state: &ShardState, rows: impl Iterator<Item = PartitionRef> + Clone) -> Vec<Result<Route, ErrorCode>> {
+    let routes: Vec<_> = rows.clone().map(|at| state.topics.route(at)).collect();
+    let is_unknown =
+        |error: &ErrorCode| matches!(error, ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition);
+    if !routes.iter().any(|route| route.as_ref().err().is_some_and(is_unknown)) {
+        return routes;
+    }
+    refresh(state).await;
+    rows.map(|at| state.topics.route(at)).collect()
+}
+
+/// Waits until this shard has acted on whatever is committed now.
+async fn refresh(state: &ShardState) {
+    let newest: Result<MetadataVersion, _> =
+        state.metadata_peer().ask_plane(|reply| PlaneMessage::Newest { reply }).await;
+    if let Ok(version) = newest {
+        state.topics.reached(version).await;
+    }
+}
+
+/// The indices of `routes` by owner shard, refused ones left out; groups in the order in which they first appear.
+fn by_shard(routes: &[Result<Route, ErrorCode>]) -> Vec<(ouzel_protocol::ShardIndex, Vec<usize>)> {
+    let mut groups: Vec<(ouzel_protocol::ShardIndex, Vec<usize>)> = Vec::new();
+    for (index, route) in routes.iter().enumerate() {
+        let Ok(route) = route else { continue };
+        match groups.iter_mut().find(|(shard, _)| *shard == route.shard) {
+            Some((_, indices)) => indices.push(index),
+            None => groups.push((route.shard, vec![index])),
+        }
+    }
+    groups
+}

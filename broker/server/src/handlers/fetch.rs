@@ -1,0 +1,167 @@
+//! Fetch with long poll. Reads what is visible; when that is less than the client waits for, parks at the owners and
+//! reads again when something became visible. A parked fetch holds its plan, never bytes: memory for records is taken
+//! for the reading only, and kept until the reply is sent.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ouzel_protocol::native::limits::FETCH_BYTES_MAX;
+use ouzel_protocol::native::{FetchReply, FetchRequest, FetchResult};
+use ouzel_protocol::{ErrorCode, Offset, ShardIndex};
+use ouzel_runtime::Instant;
+use ouzel_runtime::sync::Permit;
+
+use crate::connection::Connection;
+use crate::frame_reader::Fault;
+use crate::handlers::{by_shard, routes};
+use crate::lanes::{PartitionRef, ReadOutcome, ReadRow, ShardRequest};
+use crate::limits;
+use crate::request::Request;
+use crate::shard::ShardState;
+use crate::topic_table::Route;
+use crate::{join, owner};
+
+pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Result<(), Fault> {
+    let Request { header, body, received, mut held, .. } = request;
+    let fetch = FetchRequest::decode(&body)?;
+    drop(body);
+    let state = &connection.state;
+    let rows: Vec<ReadRow> = fetch
+        .partitions
+        .iter()
+        .map(|row| ReadRow {
+            at: PartitionRef { topic_id: row.topic_id, partition: row.partition },
+            offset: row.offset,
+            bytes_max: row.max_bytes as usize,
+        })
+        .collect();
+    let bytes_max = bytes_max(state, fetch.max_bytes);
+    let bytes_min = (fetch.min_bytes as usize).min(bytes_max);
+    let deadline = received + Duration::from_millis(fetch.max_wait_ms.min(limits::FETCH_WAIT_MS_MAX).into());
+    let mut seen = Vec::new();
+    let (outcomes, permits) = loop {
+        let permits = memory(connection, bytes_max).await;
+        let routes = routes(state, rows.iter().map(|row| row.at)).await;
+        let outcomes = read(state, &routes, &rows, bytes_max).await;
+        let marks: Vec<Offset> = outcomes.iter().map(|outcome| outcome.high_watermark).collect();
+        let is_over = state.shard.now() >= deadline || state.stopping.is_set() || connection.ended.is_set();
+        // Woken without anything new: the log is poisoned or closing, and waiting on would only spin.
+        let is_futile = marks == seen;
+        if is_over || is_futile || is_enough(&outcomes, bytes_min) {
+            break (outcomes, permits);
+        }
+        drop((outcomes, permits));
+        park(connection, &routes, &rows, &marks, deadline).await;
+        seen = marks;
+    };
+    held.records = Some(trim(permits, outcomes.iter().map(ReadOutcome::bytes).sum()));
+    let partitions = fetch.partitions.iter().zip(outcomes).map(|(row, outcome)| FetchResult {
+        topic_id: row.topic_id,
+        partition: row.partition,
+        error: outcome.error,
+        high_watermark: outcome.high_watermark,
+        log_start: outcome.log_start,
+        records: outcome.records,
+    });
+    let reply = FetchReply { partitions: partitions.collect() };
+    connection.replies.push(reply.encode_parts(header.correlation), held);
+    Ok(())
+}
+
+/// What one reply may hold: the client's wish within what this shard has for replies. A quarter, so that one fetch does
+/// not hold up all others.
+fn bytes_max(state: &ShardState, wanted: u32) -> usize {
+    let mine = (state.budget.response_bytes / 4).min(limits::CONNECTION_RESPONSE_BYTES_MAX).min(FETCH_BYTES_MAX);
+    (wanted as usize).min(mine)
+}
+
+async fn memory(connection: &Connection, bytes: usize) -> (Permit, Permit) {
+    let of_connection = connection.response_bytes.acquire(bytes).await;
+    let of_shard = connection.state.response_memory.acquire(bytes).await;
+    (of_connection, of_shard)
+}
+
+/// Gives back what was not needed. A first batch above the limit goes out all the same and is not counted beyond it.
+fn trim((mut of_connection, mut of_shard): (Permit, Permit), used: usize) -> (Permit, Permit) {
+    let unused = of_shard.count().saturating_sub(used);
+    drop((of_connection.split(unused), of_shard.split(unused)));
+    (of_connection, of_shard)
+}
+
+fn is_enough(outcomes: &[ReadOutcome], bytes_min: usize) -> bool {
+    let has_error = outcomes.iter().any(|outcome| !outcome.error.is_none());
+    has_error || outcomes.is_empty() || outcomes.iter().map(ReadOutcome::bytes).sum::<usize>() >= bytes_min
+}
+
+/// Reads from each owner in turn, the one of the first row first, until `bytes_max` is used up.
+async fn read(
+    state: &ShardState,
+    routes: &[Result<Route, ErrorCode>],
+    rows: &[ReadRow],
+    bytes_max: usize,
+) -> Vec<ReadOutcome> {
+    let refused = |route: &Result<Route, ErrorCode>| {
+        ReadOutcome::refused(route.as_ref().err().copied().unwrap_or(ErrorCode::Unknown))
+    };
+    let mut outcomes: Vec<ReadOutcome> = routes.iter().map(refused).collect();
+    let mut used = 0;
+    for (shard, indices) in by_shard(routes) {
+        let rows: Vec<ReadRow> = indices.iter().filter_map(|index| rows.get(*index).copied()).collect();
+        let (left, at_least_one) = (bytes_max.saturating_sub(used), used == 0);
+        for (index, outcome) in indices.iter().zip(read_from(state, shard, rows, left, at_least_one).await) {
+            used += outcome.bytes();
+            if let Some(place) = outcomes.get_mut(*index) {
+                *place = outcome;
+            }
+        }
+    }
+    outcomes
+}
+
+async fn read_from(
+    state: &ShardState,
+    shard: ShardIndex,
+    rows: Vec<ReadRow>,
+    bytes_max: usize,
+    at_least_one: bool,
+) -> Vec<ReadOutcome> {
+    if shard == state.index {
+        return owner::read(state, &rows, bytes_max, at_least_one).await;
+    }
+    let (version, count) = (state.topics.version(), rows.len());
+    let question = |reply| ShardRequest::Read { version, rows, bytes_max, at_least_one, reply };
+    let answer = state.peer(shard).ask(question).await;
+    answer.unwrap_or_else(|_| vec![ReadOutcome::refused(ErrorCode::ShardUnavailable); count])
+}
+
+/// Waits until any partition is visible beyond what was read, or until nobody waits any more.
+async fn park(
+    connection: &Connection,
+    routes: &[Result<Route, ErrorCode>],
+    rows: &[ReadRow],
+    marks: &[Offset],
+    deadline: Instant,
+) {
+    let state = &connection.state;
+    let mut waiting: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = vec![
+        Box::pin(connection.ended.wait()),
+        Box::pin(state.stopping.wait()),
+        Box::pin(state.shard.sleep_until(deadline)),
+    ];
+    for (shard, indices) in by_shard(routes) {
+        let beyond: Vec<(PartitionRef, Offset)> =
+            indices.iter().filter_map(|index| Some((rows.get(*index)?.at, *marks.get(*index)?))).collect();
+        if shard == state.index {
+            waiting.push(Box::pin(async move { owner::park(state, &beyond, deadline).await }));
+        } else {
+            waiting.push(Box::pin(async move {
+                let version = state.topics.version();
+                // A shard that is gone wakes it too: the read that follows says so.
+                let _ = state.peer(shard).park(version, beyond, deadline).await;
+            }));
+        }
+    }
+    join::first(&mut waiting).await;
+}

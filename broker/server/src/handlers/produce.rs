@@ -1,0 +1,170 @@
+//! Produce, in two moments. *Dispatched*: every batch is checked and has its place in its owner's order; only this is
+//! awaited before the connection's next frame is parsed. *Produced*: every batch is at its topic's level; then the reply.
+//!
+//! `acks` 1 and all mean the same on a node without replicas; 0 wants no reply, so an error ends the connection.
+//! `timeout_ms` is for replicas: the own disk answers, or the log is poisoned and answers at once.
+
+use std::rc::Rc;
+
+use ouzel_protocol::native::{
+    Api, ProducePartition, ProduceReply, ProduceRequest, ProduceResult, StageTimings, reply_frame,
+};
+use ouzel_protocol::{BatchHeader, ErrorCode, check_produced};
+use ouzel_runtime::Instant;
+use ouzel_runtime::remote_oneshot::{self, Receiver};
+
+use crate::connection::Connection;
+use crate::error_map;
+use crate::frame_reader::Fault;
+use crate::handlers::{by_shard, routes};
+use crate::lanes::{AppendOutcome, AppendRow, PartitionRef, ProducePart};
+use crate::owner::{self, Dispatched};
+use crate::request::Request;
+use crate::shard::ShardState;
+use crate::topic_table::Route;
+
+/// A produce request between its two moments; numbers are those of the request's rows.
+struct Pending {
+    rows: Vec<PartitionRef>,
+    /// What is known already: refusals.
+    outcomes: Vec<Option<AppendOutcome>>,
+    /// Appended on this shard.
+    local: (Vec<usize>, Vec<Dispatched>),
+    /// On their way to other shards.
+    remote: Vec<(Vec<usize>, Receiver<Vec<AppendOutcome>>)>,
+}
+
+/// Dispatches a produce request; its reply follows on its own.
+///
+/// # Errors
+/// The body is not a produce request: the connection ends.
+pub(crate) async fn dispatch(connection: &Rc<Connection>, request: Request) -> Result<(), Fault> {
+    let Request { header, body, started, received, mut held } = request;
+    let produce = ProduceRequest::decode(body)?;
+    let (acks, wants_timings) = (produce.acks, produce.timings);
+    let pending = dispatch_batches(&connection.state, produce.partitions).await;
+    if pending.remote.is_empty() {
+        // Local appends have copied the batches: the body's memory is free again.
+        held.body = None;
+    }
+    let connection = Rc::clone(connection);
+    connection.state.shard.clone().spawn(async move {
+        let (rows, outcomes) = produced(&connection.state, pending).await;
+        if acks == 0 {
+            if let Some(refused) = outcomes.iter().find(|outcome| !outcome.error.is_none()) {
+                connection.fail(&Fault::Unacknowledged(refused.error));
+            }
+            return;
+        }
+        let timings = wants_timings.then(|| stage_timings(started, received, &outcomes));
+        let reply = ProduceReply { partitions: rows.iter().zip(&outcomes).map(result).collect(), timings };
+        let frame = reply_frame(Api::Produce, header.correlation, |out| reply.encode(out));
+        connection.reply(frame, held);
+    });
+    Ok(())
+}
+
+/// Checks every batch and fixes its place: elsewhere in the lane to its owner, on this shard in the log itself.
+async fn dispatch_batches(state: &ShardState, partitions: Vec<ProducePartition>) -> Pending {
+    let rows: Vec<_> =
+        partitions.iter().map(|row| PartitionRef { topic_id: row.topic_id, partition: row.partition }).collect();
+    let routes = routes(state, rows.iter().copied()).await;
+    let mut outcomes = Vec::with_capacity(rows.len());
+    let mut batches = Vec::with_capacity(rows.len());
+    for ((partition, route), at) in partitions.into_iter().zip(&routes).zip(&rows) {
+        let (batch, outcome) = match check(state, route, &partition) {
+            Ok(header) => (Some(AppendRow { at: *at, header, batch: partition.batch }), None),
+            Err(error) => (None, Some(AppendOutcome::refused(error, state.shard.now()))),
+        };
+        batches.push(batch);
+        outcomes.push(outcome);
+    }
+    let (mut local, mut remote) = ((Vec::new(), Vec::new()), Vec::new());
+    for (shard, indices) in by_shard(&routes) {
+        let (indices, batches): (Vec<_>, Vec<_>) =
+            indices.into_iter().filter_map(|index| Some((index, batches.get_mut(index)?.take()?))).unzip();
+        if batches.is_empty() {
+            continue;
+        }
+        if shard == state.index {
+            local = (indices, batches);
+        } else {
+            let (reply, answer) = remote_oneshot::channel();
+            state.peer(shard).dispatch(ProducePart { rows: batches, reply });
+            remote.push((indices, answer));
+        }
+    }
+    // Last: waiting for room here holds up nothing that goes elsewhere.
+    let dispatched = owner::append(state, local.1).await;
+    Pending { rows, outcomes, local: (local.0, dispatched), remote }
+}
+
+/// What the connection's shard checks of a batch, before its owner sees it.
+fn check(
+    state: &ShardState,
+    route: &Result<Route, ErrorCode>,
+    partition: &ProducePartition,
+) -> Result<BatchHeader, ErrorCode> {
+    if state.stopping.is_set() {
+        return Err(ErrorCode::ShuttingDown);
+    }
+    let route = route.as_ref().map_err(|error| *error)?;
+    if partition.batch.len() > route.topic.config.message_bytes_max() as usize {
+        return Err(ErrorCode::MessageTooLarge);
+    }
+    let header = check_produced(&partition.batch).map_err(|error| {
+        tracing::debug!(shard = state.index.0, topic = %route.topic.name, partition = partition.partition.0, %error, "a batch was refused");
+        error_map::of_batch(&error)
+    })?;
+    // Transactions need a coordinator, which this broker does not have.
+    if header.is_transactional() { Err(ErrorCode::InvalidRecord) } else { Ok(header) }
+}
+
+/// Waits until every batch is at its level or refused.
+async fn produced(state: &ShardState, pending: Pending) -> (Vec<PartitionRef>, Vec<AppendOutcome>) {
+    let Pending { rows, mut outcomes, local: (indices, dispatched), remote } = pending;
+    let mut place = |indices: Vec<usize>, answers: Vec<AppendOutcome>| {
+        for (index, answer) in indices.into_iter().zip(answers) {
+            if let Some(outcome) = outcomes.get_mut(index) {
+                *outcome = Some(answer);
+            }
+        }
+    };
+    place(indices, owner::produced(state, dispatched).await);
+    for (indices, answer) in remote {
+        let answers = match answer.await {
+            Ok(answers) => answers,
+            Err(_) => vec![AppendOutcome::refused(ErrorCode::ShardUnavailable, state.shard.now()); indices.len()],
+        };
+        place(indices, answers);
+    }
+    let outcomes = outcomes.into_iter().map(|outcome| outcome.expect("every row was refused or appended")).collect();
+    (rows, outcomes)
+}
+
+fn result((at, outcome): (&PartitionRef, &AppendOutcome)) -> ProduceResult {
+    ProduceResult {
+        topic_id: at.topic_id,
+        partition: at.partition,
+        error: outcome.error,
+        base_offset: outcome.base_offset,
+        leader_epoch: outcome.leader_epoch,
+        durability: outcome.durability,
+        log_start: outcome.log_start,
+    }
+}
+
+/// The stages of the slowest row: they follow one another, so they add up to the time the request took here.
+fn stage_timings(started: Instant, received: Instant, outcomes: &[AppendOutcome]) -> StageTimings {
+    let micros =
+        |from: Instant, to: Instant| u32::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u32::MAX);
+    let slowest = outcomes.iter().map(|outcome| outcome.times).max_by_key(|times| times.committed);
+    let (taken, appended, committed) =
+        slowest.map_or((received, received, received), |times| (times.taken, times.appended, times.committed));
+    StageTimings {
+        received_us: micros(started, received),
+        queued_us: micros(received, taken),
+        appended_us: micros(taken, appended),
+        committed_us: micros(appended, committed),
+    }
+}

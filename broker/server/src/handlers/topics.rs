@@ -1,0 +1,162 @@
+//! Topics: create, delete, alter, describe, list. Changes go to the metadata plane and are answered when every shard has
+//! acted on them; descriptions ask each partition's owner.
+
+use std::rc::Rc;
+
+use ouzel_broker_core::{Command, MetadataError, Topic};
+use ouzel_protocol::native::{
+    AlterTopicRequest, Api, CreateTopicReply, CreateTopicRequest, DeleteTopicRequest, DescribeTopicReply,
+    DescribeTopicRequest, DescribedPartition, ListTopicsReply, ListTopicsRequest, StatusReply, reply_frame,
+};
+use ouzel_protocol::{ErrorCode, TopicId};
+
+use crate::connection::Connection;
+use crate::error_map;
+use crate::frame_reader::Fault;
+use crate::handlers::refresh;
+use crate::lanes::{PartitionRef, PartitionStatus, ShardRequest};
+use crate::metadata_plane::{Changed, PlaneMessage, ProposeError};
+use crate::owner;
+use crate::request::Request;
+use crate::shard::ShardState;
+
+pub(crate) async fn create(connection: &Rc<Connection>, request: Request) -> Result<(), Fault> {
+    let CreateTopicRequest { name, partitions, replication_factor, configs } =
+        CreateTopicRequest::decode(&request.body)?;
+    let topic_id = TopicId(rand::random::<u128>().max(1));
+    let command = Command::CreateTopic { name, topic_id, partitions, replication_factor, configs };
+    let reply = match propose(&connection.state, command).await {
+        Ok(message) => CreateTopicReply { error: ErrorCode::None, message, topic_id },
+        Err((error, message)) => CreateTopicReply { error, message, topic_id: TopicId(0) },
+    };
+    connection.reply(reply_frame(Api::CreateTopic, request.header.correlation, |out| reply.encode(out)), request.held);
+    Ok(())
+}
+
+pub(crate) async fn delete(connection: &Rc<Connection>, request: Request) -> Result<(), Fault> {
+    let DeleteTopicRequest { name } = DeleteTopicRequest::decode(&request.body)?;
+    let reply = status(propose(&connection.state, Command::DeleteTopic { name }).await);
+    connection.reply(reply_frame(Api::DeleteTopic, request.header.correlation, |out| reply.encode(out)), request.held);
+    Ok(())
+}
+
+pub(crate) async fn alter(connection: &Rc<Connection>, request: Request) -> Result<(), Fault> {
+    let AlterTopicRequest { name, partitions, configs } = AlterTopicRequest::decode(&request.body)?;
+    let reply = status(propose(&connection.state, Command::AlterTopic { name, partitions, configs }).await);
+    connection.reply(reply_frame(Api::AlterTopic, request.header.correlation, |out| reply.encode(out)), request.held);
+    Ok(())
+}
+
+pub(crate) async fn describe(connection: &Rc<Connection>, request: Request) -> Result<(), Fault> {
+    let DescribeTopicRequest { name } = DescribeTopicRequest::decode(&request.body)?;
+    let state = &connection.state;
+    if state.topics.image().topic_named(&name).is_none() {
+        refresh(state).await;
+    }
+    let topic = state.topics.image().topic_named(&name).cloned();
+    let reply = match topic {
+        Some(topic) => described(state, &topic).await,
+        None => {
+            let refusal = MetadataError::UnknownTopic { name: name.clone() };
+            DescribeTopicReply {
+                error: error_map::of_metadata(&refusal),
+                message: refusal.to_string(),
+                name,
+                topic_id: TopicId(0),
+                configs: Vec::new(),
+                partitions: Vec::new(),
+            }
+        }
+    };
+    connection
+        .reply(reply_frame(Api::DescribeTopic, request.header.correlation, |out| reply.encode(out)), request.held);
+    Ok(())
+}
+
+pub(crate) async fn list(connection: &Rc<Connection>, request: Request) -> Result<(), Fault> {
+    let ListTopicsRequest {} = ListTopicsRequest::decode(&request.body)?;
+    refresh(&connection.state).await;
+    let image = connection.state.topics.image();
+    let count = |topic: &Topic| u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+    let topics = image.topics().map(|topic| (topic.name.clone(), topic.topic_id, count(topic)));
+    let reply = ListTopicsReply { topics: topics.collect() };
+    connection.reply(reply_frame(Api::ListTopics, request.header.correlation, |out| reply.encode(out)), request.held);
+    Ok(())
+}
+
+/// Proposes a command; `Ok` holds what could not be done although it is committed, in words, usually nothing.
+async fn propose(state: &ShardState, command: Command) -> Result<String, (ErrorCode, String)> {
+    if state.stopping.is_set() {
+        return Err((ErrorCode::ShuttingDown, ErrorCode::ShuttingDown.to_string()));
+    }
+    let outcome = state.metadata_peer().ask_plane(|reply| PlaneMessage::Propose { command, reply }).await;
+    match outcome {
+        Ok(Ok(Changed { shortfall })) => Ok(shortfall.unwrap_or_default()),
+        Ok(Err(refusal)) => {
+            let code = match &refusal {
+                ProposeError::Refused(error) => error_map::of_metadata(error),
+                ProposeError::Log(error) => error_map::of_metadata_log(error),
+            };
+            Err((code, refusal.to_string()))
+        }
+        Err(_) => Err((ErrorCode::ShardUnavailable, ErrorCode::ShardUnavailable.to_string())),
+    }
+}
+
+fn status(outcome: Result<String, (ErrorCode, String)>) -> StatusReply {
+    match outcome {
+        Ok(message) => StatusReply { error: ErrorCode::None, message },
+        Err((error, message)) => StatusReply { error, message },
+    }
+}
+
+async fn described(state: &ShardState, topic: &Topic) -> DescribeTopicReply {
+    let offline = PartitionStatus { state: "offline", ..PartitionStatus::default() };
+    let mut statuses = vec![offline; topic.partitions.len()];
+    for peer in 0..state.peers.len() {
+        let shard = ouzel_protocol::ShardIndex(u16::try_from(peer).unwrap_or(u16::MAX));
+        let of_shard = |(_, partition): &(_, &ouzel_broker_core::Partition)| {
+            partition.shard == shard && partition.leader == Some(state.node)
+        };
+        let rows: Vec<PartitionRef> = topic
+            .indexed()
+            .filter(of_shard)
+            .map(|(partition, _)| PartitionRef { topic_id: topic.topic_id, partition })
+            .collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let answers = if shard == state.index {
+            owner::status(state, &rows)
+        } else {
+            let (version, rows) = (state.topics.version(), rows.clone());
+            let answer = state.peer(shard).ask(|reply| ShardRequest::Status { version, rows, reply }).await;
+            answer.unwrap_or_default()
+        };
+        for (row, answer) in rows.iter().zip(answers) {
+            if let Some(status) = statuses.get_mut(row.partition.0 as usize) {
+                *status = answer;
+            }
+        }
+    }
+    let partitions = topic.indexed().zip(statuses).map(|((index, partition), status)| DescribedPartition {
+        index,
+        shard: partition.shard,
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        log_start: status.log_start,
+        end_offset: status.end_offset,
+        bytes: status.bytes,
+        state: status.state.to_owned(),
+    });
+    let configs =
+        topic.config.describe().into_iter().map(|entry| (entry.key.to_owned(), entry.value, entry.is_default));
+    DescribeTopicReply {
+        error: ErrorCode::None,
+        message: String::new(),
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        configs: configs.collect(),
+        partitions: partitions.collect(),
+    }
+}

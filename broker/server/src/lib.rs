@@ -1,0 +1,33 @@
+//! The broker: shards, the native listener and the handlers of its requests.
+//!
+//! Owns the threads, the sockets and the way of a request: accept -> frame -> handler -> owner -> reply, each file once, in
+//! one direction. Decides nothing that the state machines of broker/core could decide, and stores nothing that storage
+//! does not. One shard is one thread with one ring; shards share nothing and talk through lanes.
+#![forbid(unsafe_code)]
+
+mod accept;
+mod config;
+mod connection;
+mod data_dir;
+mod error;
+mod error_map;
+mod frame_reader;
+mod handlers;
+mod join;
+mod lanes;
+mod limits;
+mod listeners;
+mod metadata_plane;
+mod node;
+mod owner;
+mod recovery;
+mod reply_queue;
+mod request;
+mod shard;
+mod topic_table;
+
+pub use config::BrokerConfig;
+pub use error::{StartError, StopError};
+pub use listeners::Addresses;
+pub use node::{Broker, RunningBroker, ServeError, serve};
+pub use recovery::RecoverySummary;

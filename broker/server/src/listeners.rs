@@ -1,0 +1,107 @@
+//! The addresses a broker listens on: bound by us, early, on the thread that starts the broker, so that a port in use
+//! costs no recovery. Every shard accepts on the public port (SO_REUSEPORT) and on a port of its own.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::BrokerConfig;
+use crate::error::StartError;
+use crate::limits::LISTEN_BACKLOG;
+
+/// Where the broker really listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Public address of the native protocol.
+    pub native: SocketAddr,
+    /// The address of each shard, by index.
+    pub shards: Vec<SocketAddr>,
+    /// Address of the Kafka protocol; not bound yet.
+    pub kafka: Option<SocketAddr>,
+    /// Address of the admin HTTP server; not bound yet.
+    pub admin: Option<SocketAddr>,
+}
+
+/// The listeners of one shard.
+#[derive(Debug)]
+pub(crate) struct ShardListeners {
+    pub(crate) public: TcpListener,
+    pub(crate) own: TcpListener,
+}
+
+/// Binds everything, or says what is in the way.
+pub(crate) fn bind(config: &BrokerConfig) -> Result<(Addresses, Vec<ShardListeners>), StartError> {
+    let wanted = config.native;
+    // SO_REUSEPORT lets any process of ours join a port: an exclusive bind first finds out whether someone is there.
+    if wanted.port() != 0 {
+        drop(listen("native", wanted, false)?);
+    }
+    let mut native = wanted;
+    let mut public = Vec::with_capacity(usize::from(config.shards));
+    for _ in 0..config.shards {
+        let listener = listen("native", native, true)?;
+        native = local("native", &listener, native)?;
+        public.push(listener);
+    }
+    let mut shards = Vec::with_capacity(public.len());
+    let mut listeners = Vec::with_capacity(public.len());
+    for (shard, public) in (0u16..).zip(public) {
+        let what = format!("shard {shard}'s");
+        let port = if wanted.port() == 0 { 0 } else { wanted.port() + 1 + shard };
+        let address = SocketAddr::new(wanted.ip(), port);
+        let own = listen(&what, address, false)?;
+        shards.push(local(&what, &own, address)?);
+        listeners.push(ShardListeners { public, own });
+    }
+    Ok((Addresses { native, shards, kafka: None, admin: None }, listeners))
+}
+
+fn local(what: &str, listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Bind { what: what.to_owned(), address, source })
+}
+
+fn listen(what: &str, address: SocketAddr, reuse_port: bool) -> Result<TcpListener, StartError> {
+    try_listen(address, reuse_port).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortInUse { what: what.to_owned(), address },
+        _ => StartError::Bind { what: what.to_owned(), address, source },
+    })
+}
+
+fn try_listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    // Accepted sockets inherit it; replies are coalesced by the writer, so waiting for more only adds latency.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(port: u16) -> BrokerConfig {
+        BrokerConfig { shards: 3, native: SocketAddr::from(([127, 0, 0, 1], port)), ..BrokerConfig::new("unused") }
+    }
+
+    #[test]
+    fn port_zero_gives_one_public_port_and_one_port_a_shard() {
+        let (addresses, listeners) = bind(&config(0)).expect("ephemeral ports are free");
+        assert_eq!((addresses.shards.len(), listeners.len()), (3, 3));
+        for (listeners, own) in listeners.iter().zip(&addresses.shards) {
+            assert_eq!(listeners.public.local_addr().expect("bound"), addresses.native);
+            assert_eq!(listeners.own.local_addr().expect("bound"), *own);
+            assert_ne!(own.port(), 0);
+        }
+    }
+
+    #[test]
+    fn a_public_port_that_another_broker_shares_is_in_use_all_the_same() {
+        let (addresses, _listeners) = bind(&config(0)).expect("ephemeral ports are free");
+        let refusal = bind(&config(addresses.native.port())).expect_err("the port is taken");
+        assert!(matches!(refusal, StartError::PortInUse { .. }), "{refusal}");
+    }
+}

@@ -1,0 +1,252 @@
+//! A broker from the outside: start, addresses, stop. Owns the shards' threads and drives them through the steps of a
+//! start and of a stop, in order; knows nothing of requests. Runs on the thread that called it, which then only waits.
+//!
+//! Start: settings -> probe -> lock -> ports -> one thread a shard -> shard 0 recovers -> every shard opens its store ->
+//! shard 0 commits `NodeStarted` (the switch to the new journals, which raises every epoch) -> every shard serves. A
+//! failure anywhere ends the threads and leaves what was durable as it was.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use ouzel_protocol::ShardIndex;
+use ouzel_runtime::{Mailbox, RunConfig, Signals, probe};
+
+use crate::config::BrokerConfig;
+use crate::data_dir::DataDir;
+use crate::error::{StartError, StopError};
+use crate::lanes::ShardUp;
+use crate::listeners::{self, Addresses, ShardListeners};
+use crate::recovery::{NodeRecovered, RecoverySummary};
+use crate::shard::{self, Control, Serving, ShardSetup, ask};
+
+/// Starts brokers.
+#[derive(Debug)]
+pub struct Broker;
+
+/// A broker that serves. Dropping it without [`RunningBroker::stop`] ends its threads without closing the log, which
+/// loses nothing that was acknowledged.
+#[derive(Debug)]
+pub struct RunningBroker {
+    shards: Vec<RunningShard>,
+    addresses: Arc<Addresses>,
+    summary: RecoverySummary,
+    _data_dir: DataDir,
+}
+
+#[derive(Debug)]
+struct RunningShard {
+    index: u16,
+    control: Mailbox<Control>,
+    thread: JoinHandle<Result<(), StartError>>,
+}
+
+/// Ends the process when a shard panics: a broken invariant must not leave the other shards serving.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+impl Broker {
+    /// Starts a broker and returns when it serves. Blocks the calling thread meanwhile.
+    ///
+    /// # Errors
+    /// [`StartError`], one line that says what is in the way; nothing is left running.
+    pub fn start(config: BrokerConfig) -> Result<RunningBroker, StartError> {
+        config.check()?;
+        let data_dir = DataDir::lock(&config.data_dir)?;
+        let report = probe(data_dir.path())?;
+        for warning in &report.warnings {
+            tracing::warn!(%warning, "host");
+        }
+        let (addresses, listeners) = listeners::bind(&config)?;
+        let mut shards = spawn_shards(&config)?;
+        let addresses = Arc::new(addresses);
+        match bring_up(&shards, listeners, &addresses) {
+            Ok(summary) => {
+                let shards = shards.into_iter().map(|(_, shard)| shard).collect();
+                Ok(RunningBroker { shards, addresses, summary, _data_dir: data_dir })
+            }
+            Err(error) => {
+                // A shard whose control is gone ends by itself.
+                for (up, shard) in shards.drain(..) {
+                    drop((up, shard.control));
+                    drop(shard.thread.join());
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// One thread a shard; returns once every ring runs.
+fn spawn_shards(config: &BrokerConfig) -> Result<Vec<(ShardUp, RunningShard)>, StartError> {
+    let mut shards = Vec::with_capacity(usize::from(config.shards));
+    for index in 0..config.shards {
+        let setup = ShardSetup::new(config, ShardIndex(index));
+        let run = RunConfig {
+            shard: index,
+            cpu: config.cpus.get(usize::from(index)).copied(),
+            spin_us: config.spin_us,
+            ..RunConfig::default()
+        };
+        let (up, ups) = mpsc::channel();
+        let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+            let _abort = AbortOnPanic;
+            let result = ouzel_runtime::run(run, |shard| shard::run(shard, setup, up));
+            result.map_err(|source| {
+                tracing::error!(shard = index, error = %source, "the shard's ring failed");
+                StartError::Shard { shard: index, source }
+            })
+        });
+        let thread = thread.map_err(|source| StartError::Shard { shard: index, source })?;
+        let Ok(up) = ups.recv() else {
+            // The thread ended without coming up: its result says why.
+            return Err(match thread.join() {
+                Ok(Err(error)) => error,
+                _ => StartError::ShardEnded { shard: index },
+            });
+        };
+        let control = up.control.clone();
+        shards.push((up, RunningShard { index, control, thread }));
+    }
+    Ok(shards)
+}
+
+/// The steps of a start over all shards.
+fn bring_up(
+    shards: &[(ShardUp, RunningShard)],
+    listeners: Vec<ShardListeners>,
+    addresses: &Arc<Addresses>,
+) -> Result<RecoverySummary, StartError> {
+    let (_, first) = shards.first().expect("a broker has a shard");
+    let NodeRecovered { summary, incarnation, shards: of_shards } = step(first, |reply| Control::Recover { reply })?;
+    summary.log(incarnation);
+    // Stores open side by side: each carries its partitions' tails into its new journal.
+    let mut opening = Vec::with_capacity(shards.len());
+    for ((_, shard), partitions) in shards.iter().zip(of_shards) {
+        let (reply, answer) = mpsc::channel();
+        let sent = shard.control.send(Control::OpenStore { incarnation, partitions, reply });
+        sent.map_err(|_| StartError::ShardEnded { shard: shard.index })?;
+        opening.push((shard.index, answer));
+    }
+    for (shard, answer) in opening {
+        answer.recv().map_err(|_| StartError::ShardEnded { shard })??;
+    }
+    let image = step(first, |reply| Control::CommitStart { incarnation, reply })?;
+    let peers: Vec<_> = shards.iter().map(|(up, _)| up.address.clone()).collect();
+    for ((_, shard), listeners) in shards.iter().zip(listeners) {
+        let serving =
+            Serving { image: Arc::clone(&image), peers: peers.clone(), listeners, addresses: Arc::clone(addresses) };
+        step(shard, |reply| Control::Serve { serving: Box::new(serving), reply })?;
+    }
+    Ok(summary)
+}
+
+fn step<T>(
+    shard: &RunningShard,
+    question: impl FnOnce(mpsc::Sender<Result<T, StartError>>) -> Control,
+) -> Result<T, StartError> {
+    ask(&shard.control, question).unwrap_or(Err(StartError::ShardEnded { shard: shard.index }))
+}
+
+impl RunningBroker {
+    /// Where it listens, with the real ports.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// What recovery found at this start.
+    pub fn recovery(&self) -> &RecoverySummary {
+        &self.summary
+    }
+
+    /// The line that tells scripts the broker serves.
+    pub fn ready_line(&self) -> String {
+        let or_dash =
+            |address: Option<std::net::SocketAddr>| address.map_or("-".to_owned(), |address| address.to_string());
+        let Addresses { native, shards, kafka, admin } = &*self.addresses;
+        format!(
+            "ouzel ready kafka={} native={native} admin={} shards={}",
+            or_dash(*kafka),
+            or_dash(*admin),
+            shards.len()
+        )
+    }
+
+    /// Stops: no new requests, those in flight are finished, logs are closed. Blocks until all threads have ended.
+    ///
+    /// # Errors
+    /// The first thing that went wrong; all shards are stopped all the same.
+    pub fn stop(self) -> Result<(), StopError> {
+        let mut outcome = Ok(());
+        // All shards drain before any closes: a request of one may wait for another.
+        let draining: Vec<_> = self
+            .shards
+            .iter()
+            .filter_map(|shard| {
+                let (reply, answer) = mpsc::channel();
+                shard.control.send(Control::Drain { reply }).ok().map(|()| answer)
+            })
+            .collect();
+        for answer in draining {
+            // A shard that is gone has nothing to drain.
+            let _ = answer.recv();
+        }
+        for RunningShard { index, control, thread } in self.shards {
+            let closed = match ask(&control, |reply| Control::Close { reply }) {
+                Some(closed) => closed.map_err(|source| StopError::Storage { shard: index, source }),
+                None => Err(StopError::ShardEnded { shard: index, detail: "its thread does not answer".to_owned() }),
+            };
+            let ended = match thread.join() {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(StopError::ShardEnded { shard: index, detail: error.to_string() }),
+                Err(_) => Err(StopError::ShardEnded { shard: index, detail: "it panicked".to_owned() }),
+            };
+            outcome = outcome.and(closed).and(ended);
+        }
+        outcome
+    }
+
+    /// Waits for SIGINT or SIGTERM, then stops.
+    ///
+    /// # Errors
+    /// As [`RunningBroker::stop`]; [`StopError::ShardEnded`] when signals cannot be waited for.
+    pub fn stop_on(self, mut signals: Signals) -> Result<(), StopError> {
+        let small =
+            RunConfig { shard: u16::MAX, spin_us: 0, ring_entries: 8, recv_buffer_count: 1, ..RunConfig::default() };
+        let received = ouzel_runtime::run(small, |_| async move { signals.next().await });
+        match received {
+            Ok(Ok(signal)) => tracing::info!(?signal, "stopping"),
+            Ok(Err(error)) | Err(error) => tracing::error!(%error, "signals cannot be waited for: stopping"),
+        }
+        self.stop()
+    }
+}
+
+/// Runs a broker until SIGINT or SIGTERM. `ready` is called once it serves, for the ready line.
+///
+/// # Errors
+/// Why it did not start, or did not stop cleanly.
+pub fn serve(config: BrokerConfig, ready: impl FnOnce(&RunningBroker)) -> Result<(), ServeError> {
+    let signals = Signals::install().map_err(StartError::Signals)?;
+    let broker = Broker::start(config)?;
+    ready(&broker);
+    Ok(broker.stop_on(signals)?)
+}
+
+/// Why [`serve`] failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It did not start.
+    #[error("{0}")]
+    Start(#[from] StartError),
+    /// It did not stop cleanly.
+    #[error("{0}")]
+    Stop(#[from] StopError),
+}

@@ -1,0 +1,183 @@
+//! The start of a node as seen by shard 0: enough space, metadata loaded, partitions recovered, the start committed, what
+//! earlier starts left behind removed. Owns the order of these steps and the summary people read; the recovery itself is
+//! storage's. Runs before anything is served.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use ouzel_broker_core::{Command, MetadataImage};
+use ouzel_protocol::{Incarnation, PartitionId, ShardIndex};
+use ouzel_runtime::Shard;
+use ouzel_storage::{AssignedIds, CommittedStart, PartitionConfig, RecoveredPartition, recover as recover_storage};
+
+use crate::data_dir::{incarnation_of, journals_dir};
+use crate::error::StartError;
+use crate::metadata_plane::{MetadataPlane, ProposeError};
+use crate::shard::ShardSetup;
+use crate::topic_table::partition_config;
+
+/// What recovery found, for people and for scripts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoverySummary {
+    /// Journals replayed: the shards of the start before.
+    pub journals: usize,
+    /// Commits accepted.
+    pub commits: u64,
+    /// Bytes of these commits.
+    pub bytes: u64,
+    /// Entries applied.
+    pub entries: u64,
+    /// Tails cut: commits that were never acknowledged.
+    pub torn_tails: usize,
+    /// Journals that ended with a commit in flight.
+    pub unsealed: usize,
+    /// Times the journals had come round.
+    pub wraps: u64,
+    /// Live partitions.
+    pub partitions: usize,
+    /// Time it took.
+    pub elapsed: Duration,
+}
+
+impl RecoverySummary {
+    /// Writes the one line that scripts look for.
+    pub(crate) fn log(&self, incarnation: Incarnation) {
+        let Self { journals, commits, bytes, entries, torn_tails, unsealed, wraps, partitions, elapsed } = self;
+        let elapsed_ms = elapsed.as_millis() as u64;
+        let incarnation = incarnation.0;
+        tracing::info!(
+            incarnation,
+            journals,
+            commits,
+            bytes,
+            entries,
+            torn_tails,
+            unsealed,
+            wraps,
+            partitions,
+            elapsed_ms,
+            "recovered"
+        );
+    }
+}
+
+/// What shard 0 hands to the thread that starts the broker.
+#[derive(Debug)]
+pub(crate) struct NodeRecovered {
+    pub(crate) summary: RecoverySummary,
+    /// The incarnation that this start takes.
+    pub(crate) incarnation: Incarnation,
+    /// The partitions of each shard, by index, as they will be placed once the start is committed.
+    pub(crate) shards: Vec<Vec<(RecoveredPartition, PartitionConfig)>>,
+}
+
+/// Recovers every partition of this node.
+pub(crate) async fn recover(
+    shard: &Shard,
+    setup: &ShardSetup,
+    image: &MetadataImage,
+) -> Result<NodeRecovered, StartError> {
+    check_space(shard, setup).await?;
+    let committed =
+        image.node(setup.node).map(|state| CommittedStart { incarnation: state.incarnation, shards: state.shards });
+    let live = live_partitions(setup, image);
+    let assigned = AssignedIds { next: image.next_partition_id() };
+    let recovered = recover_storage(shard, &setup.data_dir, &setup.store, committed, &live, assigned).await?;
+    let report = &recovered.report;
+    let summary = RecoverySummary {
+        journals: report.journals,
+        commits: report.commits,
+        bytes: report.bytes,
+        entries: report.entries,
+        torn_tails: report.torn_tails(),
+        unsealed: report.unsealed,
+        wraps: report.wraps,
+        partitions: recovered.partitions.len(),
+        elapsed: report.elapsed,
+    };
+    let incarnation = next_incarnation(shard, setup, image).await?;
+    // The start's record is proposed twice, here for its placement and again when it is committed; nothing comes between.
+    let command = start_command(setup, incarnation);
+    let mut started = image.clone();
+    started.apply(&started.propose(command)?)?;
+    let mut shards: Vec<Vec<_>> = (0..setup.shards).map(|_| Vec::new()).collect();
+    let mut partitions = recovered.partitions;
+    for (topic, _, partition) in started.partitions().filter(|(_, _, partition)| partition.leader == Some(setup.node)) {
+        let recovered = partitions.remove(&partition.partition_id).expect("every live partition is recovered");
+        let ShardIndex(owner) = partition.shard;
+        let of_shard = shards.get_mut(usize::from(owner)).expect("partitions are placed on shards that run");
+        of_shard.push((recovered, partition_config(&topic.config)));
+    }
+    Ok(NodeRecovered { summary, incarnation, shards })
+}
+
+/// Commits `NodeStarted`: from here on the new journals count, and every epoch is raised (rule J10).
+pub(crate) async fn commit_start(
+    plane: &mut MetadataPlane,
+    setup: &ShardSetup,
+    incarnation: Incarnation,
+) -> Result<(), StartError> {
+    match plane.commit(start_command(setup, incarnation)).await {
+        Ok(_) => Ok(()),
+        Err(ProposeError::Refused(error)) => Err(StartError::Metadata(error)),
+        Err(ProposeError::Log(error)) => Err(StartError::MetadataLog(error)),
+    }
+}
+
+/// Removes what earlier starts left behind. Done before serving, so that no partition created meanwhile is taken for one
+/// of those; a failure costs disk space only.
+pub(crate) async fn retire(shard: &Shard, setup: &ShardSetup, incarnation: Incarnation, image: &MetadataImage) {
+    let live = live_partitions(setup, image);
+    if let Err(error) = ouzel_storage::retire_old(shard, &setup.data_dir, incarnation, &live).await {
+        tracing::warn!(%error, "files of earlier starts were not removed; the next start tries again");
+    }
+}
+
+fn start_command(setup: &ShardSetup, incarnation: Incarnation) -> Command {
+    Command::NodeStarted { node: setup.node, incarnation, shards: setup.shards }
+}
+
+fn live_partitions(setup: &ShardSetup, image: &MetadataImage) -> BTreeMap<PartitionId, PartitionConfig> {
+    image
+        .partitions()
+        .filter(|(_, _, partition)| partition.leader == Some(setup.node))
+        .map(|(topic, _, partition)| (partition.partition_id, partition_config(&topic.config)))
+        .collect()
+}
+
+/// Above the committed one, and above every start that died before it was committed: its directories are no one's.
+async fn next_incarnation(shard: &Shard, setup: &ShardSetup, image: &MetadataImage) -> Result<Incarnation, StartError> {
+    let entries = journal_dirs(shard, setup).await?;
+    let latest = entries.iter().filter_map(|name| incarnation_of(name)).max().unwrap_or(0);
+    Ok(Incarnation(image.next_incarnation(setup.node).0.max(latest + 1)))
+}
+
+async fn journal_dirs(shard: &Shard, setup: &ShardSetup) -> Result<Vec<String>, StartError> {
+    let path = journals_dir(&setup.data_dir);
+    match shard.fs().read_dir(&path).await {
+        Ok(entries) => Ok(entries.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(StartError::DataDir { path, source }),
+    }
+}
+
+/// The journals may take all they are allowed to; what journals of earlier starts hold is given back soon.
+async fn check_space(shard: &Shard, setup: &ShardSetup) -> Result<(), StartError> {
+    let path = setup.data_dir.clone();
+    let fs = shard.fs();
+    let unusable = |source| StartError::DataDir { path: path.clone(), source };
+    let free = fs.free_bytes(&path).await.map_err(unusable)?;
+    let mut held = 0;
+    for name in journal_dirs(shard, setup).await? {
+        let files = fs.read_dir(&journals_dir(&path).join(name)).await.map_err(unusable)?;
+        held += files.iter().map(|file| file.bytes).sum::<u64>();
+    }
+    // The new journals start with one file each while the old ones are still there.
+    let first_files = u64::from(setup.shards) * setup.store.journal_file_bytes;
+    let needed = setup.journal_bytes_max.saturating_sub(held).max(first_files);
+    match needed.saturating_sub(free) {
+        0 => Ok(()),
+        missing => Err(StartError::NoSpace { path, needed, missing }),
+    }
+}

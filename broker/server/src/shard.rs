@@ -1,0 +1,364 @@
+//! One shard: its state, and its life from the first message to the last.
+//!
+//! Owns what the tasks of one core share: the store, the view of the metadata, the ways to the other shards, the memory
+//! budgets, the connections. One thread, one ring, no locks. The thread that starts the broker drives each shard through
+//! `Control`, one step after another; the steps of all shards together are `node.rs`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use ouzel_broker_core::MetadataImage;
+use ouzel_protocol::{Incarnation, NodeId, ShardIndex};
+use ouzel_runtime::sync::{Event, Notify, Semaphore};
+use ouzel_runtime::{Mailbox, Shard, Socket, timeout_at};
+use ouzel_storage::{PartitionConfig, RecoveredPartition, StorageError, Store, StoreConfig};
+
+use crate::config::{BrokerConfig, ConnectionBudget};
+use crate::error::StartError;
+use crate::lanes::{self, Peer, ShardAddress, ShardInboxes, ShardUp, report};
+use crate::limits;
+use crate::listeners::{Addresses, ShardListeners};
+use crate::metadata_plane::MetadataPlane;
+use crate::recovery::{self, NodeRecovered};
+use crate::topic_table::TopicTable;
+use crate::{accept, owner};
+
+/// What the thread that starts and stops the broker asks of a shard, in this order; each is answered once.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// Shard 0 only: load the metadata and recover every partition.
+    Recover { reply: mpsc::Sender<Result<NodeRecovered, StartError>> },
+    /// Create this start's journal with these partitions in it. Nothing of earlier starts is touched.
+    OpenStore {
+        incarnation: Incarnation,
+        partitions: Vec<(RecoveredPartition, PartitionConfig)>,
+        reply: mpsc::Sender<Result<(), StartError>>,
+    },
+    /// Shard 0 only: commit `NodeStarted`, the switch from the old journals to the new ones.
+    CommitStart { incarnation: Incarnation, reply: mpsc::Sender<Result<Arc<MetadataImage>, StartError>> },
+    /// Take requests.
+    Serve { serving: Box<Serving>, reply: mpsc::Sender<Result<(), StartError>> },
+    /// Take no more requests and finish those in flight.
+    Drain { reply: mpsc::Sender<()> },
+    /// Close the log and end.
+    Close { reply: mpsc::Sender<Result<(), StorageError>> },
+}
+
+/// What a shard needs to serve, known once every shard is up.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) image: Arc<MetadataImage>,
+    pub(crate) peers: Vec<ShardAddress>,
+    pub(crate) listeners: ShardListeners,
+    pub(crate) addresses: Arc<Addresses>,
+}
+
+/// What a shard is made of, given to its thread.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardSetup {
+    pub(crate) index: ShardIndex,
+    pub(crate) node: NodeId,
+    pub(crate) shards: u16,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) journal_bytes_max: u64,
+    pub(crate) store: StoreConfig,
+    pub(crate) budget: ConnectionBudget,
+}
+
+impl ShardSetup {
+    pub(crate) fn new(config: &BrokerConfig, index: ShardIndex) -> Self {
+        Self {
+            index,
+            node: config.node,
+            shards: config.shards,
+            data_dir: config.data_dir.clone(),
+            journal_bytes_max: config.journal_bytes_max,
+            store: config.store_config(),
+            budget: config.connection_budget(),
+        }
+    }
+}
+
+/// What the tasks of a serving shard share.
+pub(crate) struct ShardState {
+    pub(crate) shard: Shard,
+    pub(crate) index: ShardIndex,
+    pub(crate) node: NodeId,
+    pub(crate) store: Store,
+    pub(crate) topics: TopicTable,
+    pub(crate) peers: Rc<[Peer]>,
+    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) budget: ConnectionBudget,
+    /// Bytes of request bodies.
+    pub(crate) request_memory: Semaphore,
+    /// Bytes of records in replies.
+    pub(crate) response_memory: Semaphore,
+    /// Set when the broker stops: nothing new is appended, long polls end.
+    pub(crate) stopping: Event,
+    requests_in_flight: Cell<usize>,
+    idle: Notify,
+    connections: RefCell<BTreeMap<u64, Socket>>,
+    next_connection: Cell<u64>,
+}
+
+impl ShardState {
+    /// The peer with this index; this shard itself among them.
+    pub(crate) fn peer(&self, shard: ShardIndex) -> &Peer {
+        self.peers.get(usize::from(shard.0)).expect("the metadata places partitions on shards that run")
+    }
+
+    /// The shard that runs the metadata plane.
+    pub(crate) fn metadata_peer(&self) -> &Peer {
+        self.peer(ShardIndex(0))
+    }
+
+    /// Counts a request in until the guard is dropped. Requests that arrive once the broker stops are not waited for: a
+    /// client that tries again and again must not hold up the stop.
+    pub(crate) fn request_taken(self: &Rc<Self>) -> RequestInFlight {
+        let is_counted = !self.stopping.is_set();
+        if is_counted {
+            self.requests_in_flight.set(self.requests_in_flight.get() + 1);
+        }
+        RequestInFlight { state: Rc::clone(self), is_counted }
+    }
+
+    /// Counts a connection in until the guard is dropped; `None` when there are too many.
+    pub(crate) fn connection_opened(self: &Rc<Self>, socket: &Socket) -> Option<ConnectionOpen> {
+        if self.connections.borrow().len() >= limits::CONNECTION_COUNT_MAX {
+            return None;
+        }
+        let id = self.next_connection.replace(self.next_connection.get() + 1);
+        self.connections.borrow_mut().insert(id, socket.clone());
+        Some(ConnectionOpen { state: Rc::clone(self), id })
+    }
+
+    async fn until_no_requests(&self) {
+        while self.requests_in_flight.get() > 0 {
+            self.idle.notified().await;
+        }
+    }
+
+    async fn until_no_connections(&self) {
+        while !self.connections.borrow().is_empty() {
+            self.idle.notified().await;
+        }
+    }
+}
+
+/// A request that is not answered yet.
+pub(crate) struct RequestInFlight {
+    state: Rc<ShardState>,
+    is_counted: bool,
+}
+
+impl Drop for RequestInFlight {
+    fn drop(&mut self) {
+        if !self.is_counted {
+            return;
+        }
+        self.state.requests_in_flight.set(self.state.requests_in_flight.get() - 1);
+        if self.state.requests_in_flight.get() == 0 {
+            self.state.idle.notify_all();
+        }
+    }
+}
+
+/// A connection that is not closed yet.
+pub(crate) struct ConnectionOpen {
+    state: Rc<ShardState>,
+    id: u64,
+}
+
+impl Drop for ConnectionOpen {
+    fn drop(&mut self) {
+        self.state.connections.borrow_mut().remove(&self.id);
+        self.state.idle.notify_all();
+    }
+}
+
+/// The life of a shard: follows `Control` until it is told to close, or until whoever started it goes away.
+pub(crate) async fn run(shard: Shard, setup: ShardSetup, up: mpsc::Sender<ShardUp>) {
+    let (address, inboxes) = lanes::open(&shard, setup.shards);
+    let (control, mut inbox) = shard.mailbox(limits::CONTROL_COUNT_MAX);
+    report(&up, ShardUp { address, control });
+    drop(up);
+    let mut life = Life {
+        shard,
+        setup,
+        inboxes: Some(inboxes),
+        plane: None,
+        store: None,
+        state: None,
+        tasks: Vec::new(),
+        accepting: None,
+    };
+    while let Some(message) = inbox.recv().await {
+        if life.step(message).await {
+            return;
+        }
+    }
+}
+
+struct Life {
+    shard: Shard,
+    setup: ShardSetup,
+    inboxes: Option<ShardInboxes>,
+    plane: Option<MetadataPlane>,
+    store: Option<Store>,
+    state: Option<Rc<ShardState>>,
+    tasks: Vec<ouzel_runtime::TaskHandle>,
+    accepting: Option<accept::Accepting>,
+}
+
+impl Life {
+    /// Does one step; `true` after the last.
+    async fn step(&mut self, message: Control) -> bool {
+        match message {
+            Control::Recover { reply } => report(&reply, self.recover().await),
+            Control::OpenStore { incarnation, partitions, reply } => {
+                report(&reply, self.open_store(incarnation, partitions).await);
+            }
+            Control::CommitStart { incarnation, reply } => report(&reply, self.commit_start(incarnation).await),
+            Control::Serve { serving, reply } => report(&reply, self.serve(*serving)),
+            Control::Drain { reply } => {
+                self.drain().await;
+                report(&reply, ());
+            }
+            Control::Close { reply } => {
+                report(&reply, self.close().await);
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn recover(&mut self) -> Result<NodeRecovered, StartError> {
+        let plane = MetadataPlane::open(&self.shard, &self.setup.data_dir).await?;
+        let recovered = recovery::recover(&self.shard, &self.setup, plane.image()).await?;
+        self.plane = Some(plane);
+        Ok(recovered)
+    }
+
+    async fn open_store(
+        &mut self,
+        incarnation: Incarnation,
+        partitions: Vec<(RecoveredPartition, PartitionConfig)>,
+    ) -> Result<(), StartError> {
+        let config = self.setup.store.clone();
+        let store = Store::create(
+            &self.shard,
+            &self.setup.data_dir,
+            self.setup.index,
+            incarnation,
+            rand::random(),
+            config,
+            partitions,
+        )
+        .await?;
+        self.store = Some(store);
+        Ok(())
+    }
+
+    async fn commit_start(&mut self, incarnation: Incarnation) -> Result<Arc<MetadataImage>, StartError> {
+        let plane = self.plane.as_mut().expect("the start is committed on the shard that recovered");
+        recovery::commit_start(plane, &self.setup, incarnation).await?;
+        recovery::retire(&self.shard, &self.setup, incarnation, plane.image()).await;
+        Ok(Arc::new(plane.image().clone()))
+    }
+
+    fn serve(&mut self, serving: Serving) -> Result<(), StartError> {
+        let store = self.store.clone().expect("a shard serves from an open store");
+        let inboxes = self.inboxes.take().expect("a shard serves once");
+        let Serving { image, peers, listeners, addresses } = serving;
+        let (index, node, budget) = (self.setup.index, self.setup.node, self.setup.budget);
+        let state = Rc::new(ShardState {
+            shard: self.shard.clone(),
+            index,
+            node,
+            store,
+            topics: TopicTable::new(node, index, image),
+            peers: peers.into_iter().map(Peer::new).collect(),
+            addresses,
+            budget,
+            request_memory: Semaphore::new(budget.request_bytes),
+            response_memory: Semaphore::new(budget.response_bytes),
+            stopping: Event::new(),
+            requests_in_flight: Cell::new(0),
+            idle: Notify::new(),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+        });
+        state.store.begin();
+        let ShardInboxes { produce, requests, parked, publish, plane } = inboxes;
+        let spawned = [
+            self.shard.spawn(owner::produce_lane(Rc::clone(&state), produce)),
+            self.shard.spawn(owner::request_lane(Rc::clone(&state), requests)),
+            self.shard.spawn(owner::parked_lane(Rc::clone(&state), parked)),
+            self.shard.spawn(owner::publish_lane(Rc::clone(&state), publish)),
+        ];
+        self.tasks.extend(spawned);
+        for peer in 0..state.peers.len() {
+            let state = Rc::clone(&state);
+            self.tasks.push(self.shard.spawn(async move {
+                let Some(peer) = state.peers.get(peer) else { return };
+                peer.send_dispatched(|| state.topics.version()).await;
+            }));
+        }
+        if let Some(metadata) = self.plane.take() {
+            self.tasks.push(self.shard.spawn(metadata.run(plane, Rc::clone(&state.peers))));
+        }
+        self.accepting = Some(accept::start(&state, listeners));
+        self.state = Some(state);
+        Ok(())
+    }
+
+    async fn drain(&mut self) {
+        if let Some(accepting) = self.accepting.take() {
+            accepting.stop();
+        }
+        let Some(state) = &self.state else { return };
+        state.stopping.set();
+        let deadline = self.shard.now() + Duration::from_millis(limits::DRAIN_WAIT_MS_MAX);
+        if timeout_at(&self.shard, deadline, state.until_no_requests()).await.is_err() {
+            let left = state.requests_in_flight.get();
+            tracing::warn!(shard = state.index.0, requests = left, "requests still in flight were given up");
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), StorageError> {
+        if let Some(state) = self.state.take() {
+            state.connections.borrow().values().for_each(Socket::shutdown);
+            let deadline = self.shard.now() + Duration::from_millis(limits::DRAIN_WAIT_MS_MAX);
+            if timeout_at(&self.shard, deadline, state.until_no_connections()).await.is_err() {
+                tracing::warn!(shard = state.index.0, "connections still open were given up");
+            }
+        }
+        self.tasks.drain(..).for_each(|task| task.cancel());
+        let Some(store) = self.store.take() else { return Ok(()) };
+        let stats = store.stats();
+        let closed = store.close().await;
+        tracing::info!(
+            shard = self.setup.index.0,
+            journal_commits = stats.journal_commits,
+            journal_bytes = stats.journal_bytes,
+            fdatasyncs = stats.fdatasyncs,
+            wraps = stats.wraps,
+            segment_bytes = stats.segment_bytes,
+            payload_bytes = stats.payload_bytes,
+            "log closed"
+        );
+        closed
+    }
+}
+
+/// Sends a control message and waits for its answer on a thread that has no ring.
+pub(crate) fn ask<T>(control: &Mailbox<Control>, question: impl FnOnce(mpsc::Sender<T>) -> Control) -> Option<T> {
+    let (reply, answer) = mpsc::channel();
+    control.send(question(reply)).ok()?;
+    answer.recv().ok()
+}

@@ -1,0 +1,128 @@
+//! The error codes of replies: Kafka's numbers where Kafka has the meaning, 1000 and up for ours.
+//!
+//! Owns the numbers, their names, their sentences and whether trying again can help. Never maps another
+//! error to a code: the server does that in one place. Any core.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$attribute:meta])* $name:ident = $number:literal, $retriable:literal, $sentence:literal;)*) => {
+        /// What became of a request or of one partition in it.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+        #[repr(u16)]
+        pub enum ErrorCode {
+            $(
+                #[doc = concat!("Number ", stringify!($number), ": ", $sentence, ".")]
+                $(#[$attribute])*
+                $name = $number,
+            )*
+        }
+
+        impl ErrorCode {
+            /// Every code there is.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name),*];
+
+            /// The code a wire number names; [`ErrorCode::Unknown`] for a number of none.
+            #[must_use]
+            pub const fn from_wire(number: u16) -> ErrorCode {
+                match number {
+                    $($number => ErrorCode::$name,)*
+                    _ => ErrorCode::Unknown,
+                }
+            }
+
+            /// The code's name, as it is written in this enum.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(ErrorCode::$name => stringify!($name),)*
+                }
+            }
+
+            /// Whether the same request may succeed later without a person's help.
+            #[must_use]
+            pub const fn is_retriable(self) -> bool {
+                match self {
+                    $(ErrorCode::$name => $retriable,)*
+                }
+            }
+
+            /// One sentence for a person.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self {
+                    $(ErrorCode::$name => $sentence,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    #[default]
+    None = 0, false, "no error";
+    OffsetOutOfRange = 1, false, "the offset lies outside the partition's log";
+    CorruptMessage = 2, true, "the batch does not match its checksum or its own layout";
+    UnknownTopicOrPartition = 3, true, "the broker does not know the topic or the partition";
+    LeaderNotAvailable = 5, true, "the partition has no leader now";
+    NotLeader = 6, true, "this broker or shard does not lead the partition";
+    RequestTimedOut = 7, true, "the request was not done within its time";
+    MessageTooLarge = 10, false, "the batch is larger than the topic takes";
+    InvalidTopic = 17, false, "the topic name is not legal";
+    UnsupportedVersion = 35, false, "the broker does not speak this version of the request";
+    TopicAlreadyExists = 36, false, "a topic of this name exists";
+    InvalidPartitions = 37, false, "the partition count is not legal";
+    InvalidReplicationFactor = 38, false, "the replication factor is not legal here";
+    InvalidConfig = 40, false, "a topic configuration is not known or its value not legal";
+    InvalidRequest = 42, false, "the request is malformed";
+    PolicyViolation = 44, false, "the request is against a limit of this cluster";
+    StorageError = 56, true, "the broker cannot write to or read from its disk";
+    UnsupportedCompression = 76, false, "the batch's compression is not supported";
+    InvalidRecord = 87, false, "the batch breaks a rule a broker demands of a client";
+    UnknownTopicId = 100, true, "the broker does not know the topic id";
+    Overloaded = 1000, true, "the broker has no room for the request now";
+    DiskFull = 1001, true, "the broker's disk has no room";
+    ShardUnavailable = 1002, true, "the shard that owns the partition does not run";
+    ShuttingDown = 1003, true, "the broker is shutting down";
+    Unknown = 65535, false, "an error this side does not know";
+}
+
+impl ErrorCode {
+    /// The number on the wire.
+    #[must_use]
+    pub const fn to_wire(self) -> u16 {
+        self as u16
+    }
+
+    /// Whether nothing went wrong.
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        matches!(self, ErrorCode::None)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.sentence())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_comes_back_from_its_number() {
+        for &code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_wire(code.to_wire()), code);
+            assert!(!code.sentence().is_empty() && !code.name().is_empty());
+        }
+        assert_eq!(ErrorCode::from_wire(4), ErrorCode::Unknown);
+    }
+
+    #[test]
+    fn only_success_is_no_error() {
+        assert!(ErrorCode::None.is_none());
+        assert_eq!(ErrorCode::ALL.iter().filter(|code| code.is_none()).count(), 1);
+    }
+}

@@ -1,0 +1,41 @@
+//! The native protocol: frames and messages, little-endian, length-prefixed, many requests in flight and replies in
+//! any order. Owns the bytes of every native message; never reads a socket, never decides what a broker answers, never
+//! looks inside a record batch. Runs on whichever core holds the bytes. The layout tables are in
+//! `docs/formats/native-protocol.md` and, one by one, on the types.
+//!
+//! A connection starts with a Hello request. Every frame is one [`FrameHeader`] of [`FRAME_HEADER_BYTES`] and a body.
+//! Rules of all bodies: integers are little-endian; a string is a `u16` length and UTF-8; a list is a `u32` count and its
+//! rows; an option is one byte (0 or 1) and, when 1, the value; bytes after the last known field are an error.
+//!
+//! A reply whose header carries an error other than none refuses the request as a whole: its body is an [`ErrorReply`],
+//! whatever the api. Errors of single partitions or topics stand in their rows, under a header without error.
+
+mod fetch;
+mod frame;
+mod hello;
+pub mod limits;
+mod list_offsets;
+mod metadata;
+mod produce;
+mod reader;
+mod status;
+#[cfg(test)]
+mod testing;
+mod topics;
+mod writer;
+
+pub use fetch::{FetchPartition, FetchReply, FetchRequest, FetchResult};
+pub use frame::{
+    Api, FLAG_REPLY, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameError, FrameHeader, PROTOCOL_VERSION, encode_frame,
+    error_frame, reply_frame, request_frame,
+};
+pub use hello::{HELLO_MAGIC, HelloReply, HelloRequest};
+pub use list_offsets::{ListOffsetsPartition, ListOffsetsReply, ListOffsetsRequest, ListOffsetsResult, OffsetSpec};
+pub use metadata::{MetadataReply, MetadataRequest, NodeInfo, PartitionInfo, TopicInfo};
+pub use produce::{ProducePartition, ProduceReply, ProduceRequest, ProduceResult, StageTimings};
+pub use reader::{DecodeError, DecodeProblem};
+pub use status::{ErrorReply, StatusReply};
+pub use topics::{
+    AlterTopicRequest, CreateTopicReply, CreateTopicRequest, DeleteTopicRequest, DescribeTopicReply,
+    DescribeTopicRequest, DescribedPartition, ListTopicsReply, ListTopicsRequest,
+};

@@ -1,0 +1,41 @@
+//! One core = one thread = one io_uring = one executor. Sockets, O_DIRECT files, timers, mailboxes, aligned buffers.
+//!
+//! Owns every `unsafe` block of the workspace. Knows nothing of brokers, partitions or wire formats.
+//! A [`Shard`] is `!Send`: everything it hands out but [`Mailbox`], [`Inbox`], [`SharedSlice`] and the remote oneshot
+//! lives and dies on the thread that called [`run`].
+
+mod buf;
+mod driver;
+mod executor;
+mod file;
+mod fs;
+mod helper;
+mod listener;
+mod mailbox;
+mod pool_buf;
+mod probe;
+mod ring;
+mod shard;
+mod signal;
+pub mod sim;
+mod socket;
+pub mod sync;
+mod sys;
+mod tail;
+mod time;
+mod wake;
+
+pub use buf::{ALIGN, AlignedBuf, AlignedPool, AlignedRead, PooledAligned};
+pub use executor::TaskHandle;
+pub use file::File;
+pub use fs::{DirEntry, Fs, OpenMode};
+pub use listener::Listener;
+pub use mailbox::{Inbox, Mailbox, SendError};
+pub use pool_buf::PoolBuf;
+pub use probe::{ProbeError, ProbeReport, probe};
+pub use shard::{RunConfig, Shard, run, timeout_at};
+pub use signal::{Signal, Signals};
+pub use socket::Socket;
+pub use sync::remote_oneshot;
+pub use tail::{SharedSlice, TailChunk};
+pub use time::{Elapsed, Instant};

@@ -1,0 +1,347 @@
+//! What the tasks of one shard's storage share: the partitions, the journal, the open segments, the budgets and the
+//! poison. Lives on the owner shard; every method is synchronous and holds no borrow when it returns.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use ouzel_protocol::PartitionId;
+use ouzel_runtime::Shard;
+use ouzel_runtime::sync::{Notify, Semaphore};
+
+use crate::admission::Admission;
+use crate::config::StoreConfig;
+use crate::error::StorageError;
+use crate::journal::{self, Journal};
+use crate::partition::Partition;
+use crate::segment::SegmentFiles;
+
+/// Counters of one shard's storage since its start. Sizes in bytes.
+#[derive(Clone, Debug, Default)]
+pub struct StoreStats {
+    /// Commits written, seals included.
+    pub journal_commits: u64,
+    /// Bytes written into the journal, padding included.
+    pub journal_bytes: u64,
+    /// fdatasyncs of the journal.
+    pub fdatasyncs: u64,
+    /// Journal files taken into use.
+    pub wraps_files: u64,
+    /// Times the journal came round: files taken beyond the first use of each.
+    pub wraps: u64,
+    /// Bytes written into segment files.
+    pub segment_bytes: u64,
+    /// Batch bytes made durable.
+    pub payload_bytes: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Entries carried forward.
+    pub carries: u64,
+    /// Appended bytes that no segment holds.
+    pub dirty_bytes: u64,
+    /// Memory of the tail cache.
+    pub cache_bytes: u64,
+    /// Share of the journal in use, 0..=1.
+    pub journal_occupancy: f64,
+    /// Why the log is poisoned, if it is.
+    pub poisoned: Option<String>,
+    /// Whether appends are refused because the disk is full.
+    pub disk_full: bool,
+}
+
+pub(crate) struct Core {
+    pub(crate) shard: Shard,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) config: StoreConfig,
+    pub(crate) shard_index: u16,
+    pub(crate) partitions: RefCell<BTreeMap<PartitionId, Rc<RefCell<Partition>>>>,
+    pub(crate) journal: Journal,
+    pub(crate) segments: SegmentFiles,
+    pub(crate) admission: Admission,
+    pub(crate) stats: RefCell<StoreStats>,
+    /// Appends are allowed.
+    pub(crate) begun: Cell<bool>,
+    pub(crate) stopping: Cell<bool>,
+    pub(crate) disk_full: Cell<bool>,
+    poison: RefCell<Option<StorageError>>,
+    /// Partitions worth a segment write.
+    pub(crate) flush_queue: RefCell<VecDeque<PartitionId>>,
+    flush_queued: RefCell<BTreeSet<PartitionId>>,
+    /// Flushers look again.
+    pub(crate) flush_work: Notify,
+    /// A flush of some partition ended, or a segment was synced.
+    pub(crate) flushed: Notify,
+    pub(crate) recycle_work: Notify,
+    /// Checkpoints are written one at a time.
+    pub(crate) checkpointing: Semaphore,
+    /// Segments are synced by one caller at a time: a second one must not take the first one's for done.
+    pub(crate) syncing: Semaphore,
+    /// Clean chunks in the order they were synced, for eviction.
+    pub(crate) clean: RefCell<VecDeque<PartitionId>>,
+    pub(crate) cache_bytes: Cell<usize>,
+    pub(crate) dirty_bytes: Cell<u64>,
+    /// The commit loop has ended.
+    pub(crate) journal_ended: Cell<bool>,
+    pub(crate) ended: Notify,
+}
+
+impl Core {
+    pub(crate) fn new(shard: &Shard, data_dir: PathBuf, shard_index: u16, config: StoreConfig, journal: Journal) -> Self {
+        let segments = SegmentFiles::new(shard, &data_dir, config.segments_open_max);
+        Self {
+            shard: shard.clone(),
+            data_dir,
+            config,
+            shard_index,
+            partitions: RefCell::new(BTreeMap::new()),
+            journal,
+            segments,
+            admission: Admission::new(),
+            stats: RefCell::new(StoreStats::default()),
+            begun: Cell::new(false),
+            stopping: Cell::new(false),
+            disk_full: Cell::new(false),
+            poison: RefCell::new(None),
+            flush_queue: RefCell::new(VecDeque::new()),
+            flush_queued: RefCell::new(BTreeSet::new()),
+            flush_work: Notify::new(),
+            flushed: Notify::new(),
+            recycle_work: Notify::new(),
+            checkpointing: Semaphore::new(1),
+            syncing: Semaphore::new(1),
+            clean: RefCell::new(VecDeque::new()),
+            cache_bytes: Cell::new(0),
+            dirty_bytes: Cell::new(0),
+            journal_ended: Cell::new(false),
+            ended: Notify::new(),
+        }
+    }
+
+    /// The partition, if it is open here.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownPartition`].
+    pub(crate) fn partition(&self, id: PartitionId) -> Result<Rc<RefCell<Partition>>, StorageError> {
+        self.partitions.borrow().get(&id).cloned().ok_or(StorageError::UnknownPartition { partition: id })
+    }
+
+    /// Every partition, in order of id.
+    pub(crate) fn all(&self) -> Vec<Rc<RefCell<Partition>>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    pub(crate) fn poisoned(&self) -> Option<StorageError> {
+        self.poison.borrow().clone()
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poison.borrow().is_some()
+    }
+
+    /// The disk failed: no acknowledgement, append, flush or checkpoint happens after this. Only a restart, which reads
+    /// the disk again, cures it.
+    pub(crate) fn poison(&self, error: StorageError) {
+        let error = error.poison();
+        if self.poison.borrow().is_some() {
+            return;
+        }
+        tracing::error!(shard = self.shard_index, %error, "log poisoned: no append is acknowledged until a restart");
+        *self.poison.borrow_mut() = Some(error);
+        self.wake_everyone();
+    }
+
+    pub(crate) fn wake_everyone(&self) {
+        self.journal.wake_all();
+        self.admission.wake_all();
+        self.flush_work.notify_all();
+        self.flushed.notify_all();
+        self.recycle_work.notify_all();
+        for partition in self.all() {
+            partition.borrow().moved.notify_all();
+        }
+    }
+
+    pub(crate) fn journal_stopped(&self) {
+        self.journal_ended.set(true);
+        // Whoever waits for an entry that no commit will take learns it by the drop of its sender.
+        let dropped = std::mem::take(&mut self.journal.state.borrow_mut().queue);
+        drop(dropped);
+        self.ended.notify_all();
+        self.wake_everyone();
+    }
+
+    /// Creates the next journal file in the background if none is free and the budget allows one.
+    pub(crate) fn prepare_file_if_needed(self: &Rc<Self>) {
+        {
+            let mut state = self.journal.state.borrow_mut();
+            if state.preparing || !state.free.is_empty() || state.files_total >= self.config.journal_files_max() {
+                return;
+            }
+            state.preparing = true;
+            state.files_total += 1;
+        }
+        let core = self.clone();
+        self.shard.spawn(async move {
+            let slot = core.journal.state.borrow().files_total - 1;
+            let created = journal::create_file(&core.shard, &core.journal.directory, slot, core.config.journal_file_bytes).await;
+            let result = match created {
+                Ok(file) => core
+                    .shard
+                    .fs()
+                    .sync_dir(&core.journal.directory)
+                    .await
+                    .map(|()| file)
+                    .map_err(|error| StorageError::io("sync journal directory", &core.journal.directory, error)),
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(file) => {
+                    let mut state = core.journal.state.borrow_mut();
+                    state.preparing = false;
+                    state.free.push(file);
+                    drop(state);
+                    core.journal.space.notify_all();
+                    core.admit();
+                }
+                Err(error) if error.is_disk_full() => {
+                    // The journal goes on with the files it has; recycling gives them back.
+                    tracing::warn!(shard = core.shard_index, %error, "journal keeps its present files: disk full");
+                    let mut state = core.journal.state.borrow_mut();
+                    state.files_total -= 1;
+                    drop(state);
+                    let _ = core.shard.fs().remove_file(&core.journal.directory.join(format!("{slot:08x}.journal"))).await;
+                    core.set_disk_full(true);
+                    core.shard.sleep(std::time::Duration::from_secs(1)).await;
+                    core.journal.state.borrow_mut().preparing = false;
+                    core.recycle_work.notify_all();
+                }
+                Err(error) => core.poison(error),
+            }
+        });
+    }
+
+    pub(crate) fn set_disk_full(&self, full: bool) {
+        if self.disk_full.replace(full) != full {
+            if full {
+                tracing::error!(shard = self.shard_index, path = %self.data_dir.display(), "disk full: appends are refused, reads go on");
+            } else {
+                tracing::info!(shard = self.shard_index, "disk has space again: appends are accepted");
+            }
+            self.admission.wake_all();
+        }
+    }
+
+    /// Puts a partition in the flushers' queue once.
+    pub(crate) fn queue_flush(&self, partition: &Partition) {
+        if !partition.flushing && self.flush_queued.borrow_mut().insert(partition.id) {
+            self.flush_queue.borrow_mut().push_back(partition.id);
+            self.flush_work.notify_all();
+        }
+    }
+
+    pub(crate) fn next_flush(&self) -> Option<PartitionId> {
+        let id = self.flush_queue.borrow_mut().pop_front()?;
+        self.flush_queued.borrow_mut().remove(&id);
+        Some(id)
+    }
+
+    /// Share of the dirty budget in use, 0..=1.
+    pub(crate) fn dirty_share(&self) -> f64 {
+        self.dirty_bytes.get() as f64 / self.config.dirty_bytes_max as f64
+    }
+
+    /// Called after each sync: wakes the flushers if pressure asks for more than full pieces.
+    pub(crate) fn flush_if_ready(&self) {
+        if (self.dirty_share() > 0.5 || self.admission.has_waiting()) && self.flush_queue.borrow().is_empty() {
+            self.queue_biggest();
+        }
+        if self.journal.oldest_full().is_some() {
+            self.recycle_work.notify_all();
+        }
+    }
+
+    /// A producer waits: whatever makes room is set going.
+    pub(crate) fn relieve(self: &Rc<Self>) {
+        if self.flush_queue.borrow().is_empty() {
+            self.queue_biggest();
+        }
+        self.prepare_file_if_needed();
+        self.recycle_work.notify_all();
+    }
+
+    /// Under memory pressure the biggest go first: one large write frees what hundreds of small ones would.
+    fn queue_biggest(&self) {
+        let mut candidates: Vec<(u64, Rc<RefCell<Partition>>)> = self
+            .all()
+            .into_iter()
+            .map(|partition| {
+                let bytes = partition.borrow().flushable_bytes();
+                (bytes, partition)
+            })
+            .filter(|(bytes, _)| *bytes > 0)
+            .collect();
+        candidates.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        for (_, partition) in candidates.iter().take(64) {
+            self.queue_flush(&partition.borrow());
+        }
+    }
+
+    /// Appended or flushed: keeps the dirty total, and lets waiting producers in.
+    pub(crate) fn dirty_changed(&self, before: u64, after: u64) {
+        self.dirty_bytes.set(self.dirty_bytes.get() + after - before);
+        if after < before {
+            self.admit();
+        }
+    }
+
+    /// Lets producers in whose reservation now fits.
+    pub(crate) fn admit(&self) {
+        self.admission.admit(|reserved, bytes| self.has_room(reserved, bytes));
+    }
+
+    /// Whether `bytes` more may be promised beside what is dirty and already promised.
+    pub(crate) fn has_room(&self, reserved: usize, bytes: usize) -> bool {
+        // Less than a block of each partition can never be flushed; it must not keep producers out for ever.
+        let remainders = self.partitions.borrow().len() * crate::config::BLOCK;
+        let dirty = (self.dirty_bytes.get() as usize).saturating_sub(remainders) + reserved;
+        let memory = dirty == 0 || dirty + bytes <= self.config.dirty_bytes_max;
+        memory && self.journal.room_bytes(&self.config) >= (reserved + bytes) as u64
+    }
+
+    /// Keeps the tail cache inside its budget: clean chunks go, oldest first.
+    pub(crate) fn cache_changed(&self, before: usize, after: usize) {
+        self.cache_bytes.set(self.cache_bytes.get() + after - before);
+    }
+
+    /// Evicts clean chunks while the cache is over its budget.
+    pub(crate) fn evict(&self) {
+        while self.cache_bytes.get() > self.config.cache_bytes_max {
+            let Some(id) = self.clean.borrow_mut().pop_front() else { return };
+            let Some(partition) = self.partitions.borrow().get(&id).cloned() else { continue };
+            let mut partition = partition.borrow_mut();
+            while self.cache_bytes.get() > self.config.cache_bytes_max {
+                let before = partition.cached_bytes();
+                if partition.evict_one().is_none() {
+                    break;
+                }
+                self.cache_changed(before, partition.cached_bytes());
+            }
+            if partition.has_clean() {
+                self.clean.borrow_mut().push_front(id);
+            }
+        }
+    }
+
+    pub(crate) fn stats(&self) -> StoreStats {
+        let mut stats = self.stats.borrow().clone();
+        stats.dirty_bytes = self.dirty_bytes.get();
+        stats.cache_bytes = self.cache_bytes.get() as u64;
+        stats.journal_occupancy = self.journal.occupancy(&self.config);
+        stats.poisoned = self.poisoned().map(|error| error.to_string());
+        stats.disk_full = self.disk_full.get();
+        let files_total = self.journal.state.borrow().files_total as u64;
+        stats.wraps = stats.wraps_files / files_total.max(1);
+        stats
+    }
+}

@@ -1,0 +1,109 @@
+//! The flushers: move durable bytes from memory into segment files, lazily and paced. Live on the owner shard.
+//!
+//! [`FLUSHERS`] tasks share one queue of partitions; only as many of them work as the journal's occupancy allows, because
+//! background writes queue in front of the journal's (measured: 16 in flight cost a p99 of 56 ms, one costs 2.2 ms).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use ouzel_protocol::PartitionId;
+
+use crate::core::Core;
+use crate::error::StorageError;
+use crate::format::check::SegmentId;
+use crate::partition::Partition;
+
+/// Segment writes in flight at most.
+pub(crate) const FLUSHERS: usize = 4;
+
+/// How many flushers may work now.
+fn allowed(core: &Core) -> usize {
+    let pressure = core.journal.occupancy(&core.config).max(core.dirty_share());
+    match pressure {
+        pressure if pressure < 0.5 => 1,
+        pressure if pressure < 0.75 => 2,
+        _ => FLUSHERS,
+    }
+}
+
+/// Runs until the store stops. `rank` 0 works always, higher ranks only under pressure.
+pub(crate) async fn flusher(core: Rc<Core>, rank: usize) {
+    while !core.is_poisoned() && !core.journal_ended.get() {
+        let next = if rank < allowed(&core) { core.next_flush() } else { None };
+        let Some(id) = next else {
+            core.flush_work.notified().await;
+            continue;
+        };
+        match flush_partition(&core, id).await {
+            // Nothing could be written (dropped meanwhile, or not durable yet): the next sync looks again.
+            Ok(0) => {}
+            Ok(_) => core.flush_if_ready(),
+            Err(error) => flush_failed(&core, id, error).await,
+        }
+    }
+}
+
+/// A full disk is a state: the flush is tried again. Anything else poisons the log.
+async fn flush_failed(core: &Rc<Core>, id: PartitionId, error: StorageError) {
+    if !error.is_disk_full() {
+        core.poison(error);
+        return;
+    }
+    core.set_disk_full(true);
+    core.shard.sleep(std::time::Duration::from_millis(500)).await;
+    if let Ok(partition) = core.partition(id) {
+        core.queue_flush(&partition.borrow());
+    }
+}
+
+/// Writes every durable whole block of a partition into its segments. One flush per partition at a time: a second
+/// caller waits for the first and then finds the rest. Returns the bytes written.
+///
+/// # Errors
+/// What the disk said. Bytes that were not written stay in memory and in the journal.
+pub(crate) async fn flush_partition(core: &Rc<Core>, id: PartitionId) -> Result<u64, StorageError> {
+    let Ok(partition) = core.partition(id) else { return Ok(0) };
+    while partition.borrow().flushing {
+        core.flushed.notified().await;
+        if core.is_poisoned() {
+            return Ok(0);
+        }
+    }
+    partition.borrow_mut().flushing = true;
+    let result = write_pieces(core, &partition).await;
+    partition.borrow_mut().flushing = false;
+    core.flushed.notify_all();
+    result
+}
+
+async fn write_pieces(core: &Rc<Core>, partition: &Rc<RefCell<Partition>>) -> Result<u64, StorageError> {
+    let mut total = 0;
+    loop {
+        let (piece, id, start, written_before, segment_bytes, max_timestamp) = {
+            let partition = partition.borrow();
+            if partition.phase == crate::partition::Phase::Dropped {
+                return Ok(total);
+            }
+            let Some(piece) = partition.next_flush() else { return Ok(total) };
+            let segment = partition.segments.iter().find(|segment| segment.base == piece.segment_base).expect("piece of a segment");
+            let id = SegmentId { partition: partition.id, base: piece.segment_base };
+            let before = partition.written - segment.start;
+            (piece, id, segment.start, partition.written, before, segment.max_timestamp)
+        };
+        let segment = core.segments.get(id, segment_bytes, max_timestamp).await?;
+        let bytes = piece.bytes.len() as u64;
+        segment.write(piece.position, piece.bytes, start, &piece.batches).await?;
+        core.stats.borrow_mut().segment_bytes += bytes;
+        total += bytes;
+        {
+            let mut partition = partition.borrow_mut();
+            debug_assert_eq!(partition.written, written_before, "one flush at a time");
+            let before = partition.dirty_bytes();
+            partition.written = piece.end;
+            core.dirty_changed(before, partition.dirty_bytes());
+        }
+        if core.disk_full.get() {
+            core.set_disk_full(false);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! One shard's storage: the journal makes records durable, segments make them readable, the tail cache makes them fast.
+//!
+//! Knows partitions by number; never topics, sockets or quorums. All of it lives on the shard that owns the partitions;
+//! nothing here is `Send` but what recovery hands over and the error type.
+
+#![forbid(unsafe_code)]
+
+mod admission;
+mod commit;
+pub mod config;
+mod core;
+mod error;
+mod flush;
+pub mod format;
+mod journal;
+pub mod metadata_log;
+pub mod mutation;
+mod partition;
+mod read;
+mod recover;
+mod recycle;
+mod replay;
+mod scan;
+mod segment;
+mod store;
+mod truncate;
+mod view;
+
+pub use admission::Reservation;
+pub use config::{PartitionConfig, StoreConfig};
+pub use core::StoreStats;
+pub use error::StorageError;
+pub use read::ReadPlan;
+pub use recover::{AssignedIds, CommittedStart, CutReport, Recovered, RecoveryReport, recover, retire_old};
+pub use replay::{RecoveredPartition, RecoveredSegment};
+pub use store::{Ack, Appended, Store};

@@ -1,0 +1,275 @@
+//! Scanning one journal: which commits are there, which of them replay accepts, and whether what follows is a torn tail
+//! or damage (rule J4). Runs during recovery only. Applies nothing; `replay.rs` does.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ouzel_protocol::{Incarnation, PartitionId};
+use ouzel_runtime::{AlignedBuf, File, OpenMode, Shard};
+
+use crate::config::BLOCK;
+use crate::error::StorageError;
+use crate::format::checkpoint::Checkpoint;
+use crate::format::commit::{COMMIT_HEADER_BYTES, Commit, CommitError, CommitHeader, EntryKind, parse_commit, peek_header};
+use crate::mutation::{self, Mutation};
+use crate::recover::CutReport;
+use crate::segment::read_all;
+
+const SCAN_BYTES: usize = 1024 * 1024;
+
+/// A valid commit found in a journal file.
+#[derive(Clone, Debug)]
+pub(crate) struct CommitRef {
+    pub(crate) file: usize,
+    pub(crate) position: u64,
+    pub(crate) bytes: usize,
+    pub(crate) sequence: u64,
+    durable_sequence: u64,
+    previous_checksum: u32,
+    checksum: u32,
+    seal: bool,
+    /// Fragments of truncations: partition, first, last.
+    truncations: Vec<(PartitionId, bool, bool)>,
+}
+
+impl CommitRef {
+    fn new(file: usize, position: u64, commit: &Commit<'_>) -> Self {
+        let header = commit.header();
+        Self {
+            file,
+            position,
+            bytes: commit.padded_bytes(),
+            sequence: header.fields.sequence,
+            durable_sequence: header.fields.durable_sequence,
+            previous_checksum: header.fields.previous_checksum,
+            checksum: header.checksum,
+            seal: header.seal,
+            truncations: commit
+                .entries()
+                .flatten()
+                .filter(|(entry, _)| entry.kind == EntryKind::Truncate)
+                .map(|(entry, _)| (entry.partition, entry.first_fragment, entry.last_fragment))
+                .collect(),
+        }
+    }
+}
+
+struct ScanFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+/// What one journal holds.
+pub(crate) struct JournalScan {
+    pub(crate) checkpoint: Checkpoint,
+    /// In order, from the checkpoint's replay sequence on.
+    pub(crate) accepted: Vec<CommitRef>,
+    pub(crate) cut: Option<CutReport>,
+    pub(crate) unsealed: bool,
+    pub(crate) wraps: u64,
+    /// First commit of the last whole truncation of a partition: what stands before it is obsolete.
+    pub(crate) truncated: BTreeMap<PartitionId, u64>,
+    files: Vec<ScanFile>,
+}
+
+impl JournalScan {
+    /// The bytes of an accepted commit, checked again.
+    pub(crate) async fn read(&self, commit: &CommitRef) -> Result<AlignedBuf, StorageError> {
+        let file = &self.files[commit.file];
+        let (read, buf) = file.file.read_at(AlignedBuf::zeroed(commit.bytes), commit.bytes, commit.position).await;
+        let read = read.map_err(|error| StorageError::io("read journal", &file.path, error))?;
+        let same = matches!(parse_commit(&buf), Ok(parsed) if parsed.header().checksum == commit.checksum);
+        if read < commit.bytes || !same {
+            return Err(StorageError::Corrupt {
+                what: "journal commit",
+                path: file.path.clone(),
+                position: commit.position,
+                detail: format!("commit {} reads differently a second time", commit.sequence),
+            });
+        }
+        Ok(buf)
+    }
+}
+
+/// Reads the checkpoint and every file of a journal and decides, by the table in `recover.rs`, what replay accepts.
+pub(crate) async fn scan_journal(shard: &Shard, directory: &Path, incarnation: Incarnation) -> Result<JournalScan, StorageError> {
+    let checkpoint = read_checkpoint(shard, directory, incarnation).await?;
+    let mut files = open_files(shard, directory).await?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut found = BTreeMap::new();
+    let mut damaged = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        scan_file(index, file, &checkpoint, &mut found, &mut damaged).await?;
+    }
+    decide(checkpoint, files, &found, &damaged)
+}
+
+async fn read_checkpoint(shard: &Shard, directory: &Path, incarnation: Incarnation) -> Result<Checkpoint, StorageError> {
+    let mut best: Option<Checkpoint> = None;
+    let mut problems = Vec::new();
+    for slot in 0..2 {
+        let path = directory.join(format!("checkpoint.{slot}"));
+        let file = match shard.fs().open(&path, OpenMode::ReadWrite).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(StorageError::io("open checkpoint", &path, error)),
+        };
+        file.fdatasync().await.map_err(|error| StorageError::io("fdatasync checkpoint", &path, error))?;
+        match Checkpoint::decode(&read_all(&file, &path).await?) {
+            Ok(checkpoint) if checkpoint.incarnation != incarnation => {
+                problems.push(format!("slot {slot} is of start {}", checkpoint.incarnation));
+            }
+            Ok(checkpoint) if best.as_ref().is_none_or(|best| best.generation < checkpoint.generation) => best = Some(checkpoint),
+            Ok(_) => {}
+            Err(error) => problems.push(format!("slot {slot}: {error}")),
+        }
+    }
+    best.ok_or_else(|| StorageError::Corrupt {
+        what: "checkpoint",
+        path: directory.to_owned(),
+        position: 0,
+        detail: format!("no valid slot; {}", problems.join("; ")),
+    })
+}
+
+async fn open_files(shard: &Shard, directory: &Path) -> Result<Vec<ScanFile>, StorageError> {
+    let mut files = Vec::new();
+    let entries = shard.fs().read_dir(directory).await.map_err(|error| StorageError::io("list journal", directory, error))?;
+    for entry in entries.into_iter().filter(|entry| entry.name.ends_with(".journal")) {
+        let path = directory.join(&entry.name);
+        let file = shard.fs().open(&path, OpenMode::ReadWrite).await.map_err(|error| StorageError::io("open journal", &path, error))?;
+        // A killed process may have left bytes that only the drive's cache holds (rule J3).
+        file.fdatasync().await.map_err(|error| StorageError::io("fdatasync journal", &path, error))?;
+        let bytes = file.len().await.map_err(|error| StorageError::io("size journal", &path, error))? / BLOCK as u64 * BLOCK as u64;
+        files.push(ScanFile { path, file, bytes });
+    }
+    Ok(files)
+}
+
+/// A sliding window over one file, so that a commit across two reads is seen whole.
+async fn scan_file(
+    index: usize,
+    file: &ScanFile,
+    checkpoint: &Checkpoint,
+    found: &mut BTreeMap<u64, CommitRef>,
+    damaged: &mut Vec<(usize, u64, CommitHeader)>,
+) -> Result<(), StorageError> {
+    let mut position = 0;
+    let mut wanted = BLOCK;
+    let mut window = AlignedBuf::zeroed(SCAN_BYTES);
+    let (mut window_at, mut window_bytes) = (0, 0);
+    while position < file.bytes {
+        let remaining = (file.bytes - position) as usize;
+        if position < window_at || position + wanted.min(remaining) as u64 > window_at + window_bytes as u64 {
+            let size = wanted.max(SCAN_BYTES).min(remaining);
+            if window.capacity() < size {
+                window = AlignedBuf::zeroed(size);
+            }
+            let (read, buf) = file.file.read_at(window, size, position).await;
+            window = buf;
+            window_bytes = read.map_err(|error| StorageError::io("read journal", &file.path, error))? / BLOCK * BLOCK;
+            window_at = position;
+            if window_bytes < wanted.min(remaining) {
+                return Ok(());
+            }
+        }
+        let bytes = &window[(position - window_at) as usize..window_bytes];
+        let step = match parse_commit(bytes) {
+            Ok(commit) => {
+                if is_ours(commit.header(), checkpoint) {
+                    let reference = CommitRef::new(index, position, &commit);
+                    found.insert(reference.sequence, reference);
+                }
+                commit.padded_bytes()
+            }
+            Err(CommitError::NeedMore { bytes: needed }) if bytes.len() < needed && needed <= remaining => {
+                wanted = needed;
+                continue;
+            }
+            Err(CommitError::Damaged(_)) => {
+                if let Some(header) = bytes.first_chunk::<COMMIT_HEADER_BYTES>().and_then(|bytes| peek_header(bytes).ok())
+                    && is_ours(&header, checkpoint)
+                {
+                    damaged.push((index, position, header));
+                }
+                BLOCK
+            }
+            Err(_) => BLOCK,
+        };
+        position += step as u64;
+        wanted = BLOCK;
+    }
+    Ok(())
+}
+
+fn is_ours(header: &CommitHeader, checkpoint: &Checkpoint) -> bool {
+    header.fields.journal_id == checkpoint.journal_id && header.fields.incarnation == checkpoint.incarnation
+}
+
+fn decide(
+    checkpoint: Checkpoint,
+    files: Vec<ScanFile>,
+    found: &BTreeMap<u64, CommitRef>,
+    damaged: &[(usize, u64, CommitHeader)],
+) -> Result<JournalScan, StorageError> {
+    let mut accepted: Vec<CommitRef> = Vec::new();
+    let mut expected = (checkpoint.replay_sequence, checkpoint.replay_previous_checksum);
+    while let Some(commit) = found.get(&expected.0) {
+        if commit.previous_checksum != expected.1 && !mutation::is(Mutation::NoChainCheck) {
+            break;
+        }
+        expected = (expected.0 + 1, commit.checksum);
+        accepted.push(commit.clone());
+    }
+    let next = expected.0;
+    let vouched = found.values().map(|commit| commit.durable_sequence).max().unwrap_or(0).max(checkpoint.durable_sequence);
+    let suspect = damaged.iter().find(|(_, _, header)| header.fields.sequence == next);
+    let (file, position) = match (suspect, found.get(&next), accepted.last()) {
+        (Some((file, position, _)), _, _) => (*file, *position),
+        (None, Some(commit), _) => (commit.file, commit.position),
+        (None, None, Some(last)) => (last.file, last.position + last.bytes as u64),
+        (None, None, None) => (0, 0),
+    };
+    let path = files.get(file).map_or_else(PathBuf::new, |file| file.path.clone());
+    if vouched >= next {
+        return Err(StorageError::Corrupt {
+            what: "journal commit",
+            path,
+            position,
+            detail: format!("commit {next} is damaged or missing, yet the journal vouches for everything up to {vouched}"),
+        });
+    }
+    let later = found.range(next..).next().map(|(sequence, _)| *sequence);
+    let cut = (suspect.is_some() || later.is_some()).then(|| CutReport {
+        path,
+        position,
+        sequence: next,
+        detail: match (suspect, later) {
+            (Some((_, _, header)), _) => format!("damaged commit of {} entries, {} bytes", header.entry_count, header.length),
+            (None, Some(later)) => format!("commit {next} is missing before commit {later}"),
+            (None, None) => String::new(),
+        },
+    });
+    let unsealed = accepted.last().is_some_and(|last| !last.seal);
+    // Files are taken in turn and numbered as they are: beyond one use of each, the journal has come round.
+    let wraps = (u64::from(checkpoint.replay_file) + 1).saturating_sub(files.len() as u64) / files.len().max(1) as u64;
+    let truncated = truncations(&accepted);
+    Ok(JournalScan { checkpoint, accepted, truncated, cut, unsealed, wraps, files })
+}
+
+fn truncations(accepted: &[CommitRef]) -> BTreeMap<PartitionId, u64> {
+    let mut begun = BTreeMap::new();
+    let mut whole = BTreeMap::new();
+    for commit in accepted {
+        for (partition, first, last) in &commit.truncations {
+            if *first {
+                begun.insert(*partition, commit.sequence);
+            }
+            if *last && let Some(sequence) = begun.get(partition) {
+                whole.insert(*partition, *sequence);
+            }
+        }
+    }
+    whole
+}

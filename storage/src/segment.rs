@@ -1,0 +1,421 @@
+//! Segment files and their two side files: opened on demand, kept in an LRU, appended by the flushers, synced by the
+//! recycler, read by fetches. Lives on the owner shard. Knows nothing of offsets beyond what the index says.
+//!
+//! The `.check` side file is evidence: it is written and synced with the segment, before a checkpoint may claim the
+//! bytes (rules F1, J5). The `.index` is derived: it is written beside them, never synced, and rebuilt where it is
+//! missing or damaged.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use ouzel_protocol::batch::parse_header;
+use ouzel_protocol::{Offset, PartitionId};
+use ouzel_runtime::{AlignedBuf, File, OpenMode, SharedSlice, Shard};
+
+use crate::config::{BLOCK, INDEX_INTERVAL_BYTES};
+use crate::error::StorageError;
+use crate::format::check::{CHECK_RANGE_BYTES_MAX, CheckMap, CheckSlot, RangeCrc, SegmentId};
+use crate::format::index::{IndexMap, IndexSlot};
+use crate::mutation::{self, Mutation};
+use crate::partition::BatchRef;
+
+/// Segment files grow by this much at a time, at most; smaller steps at first so that small partitions stay small.
+const GROW_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const GROW_BYTES_MIN: u64 = 256 * 1024;
+
+/// Directory of one partition.
+pub(crate) fn partition_dir(data_dir: &Path, partition: PartitionId) -> PathBuf {
+    data_dir.join("partitions").join(format!("{:016x}", partition.0))
+}
+
+/// Path of one file of a segment; `kind` is `segment`, `check` or `index`.
+pub(crate) fn segment_path(data_dir: &Path, id: SegmentId, kind: &str) -> PathBuf {
+    partition_dir(data_dir, id.partition).join(format!("{:016x}.{kind}", id.base.0))
+}
+
+/// A side file in memory and how much of it the disk has.
+struct Side {
+    file: File,
+    path: PathBuf,
+    /// Bytes that the file holds for certain (written, perhaps not synced).
+    on_disk: u64,
+}
+
+impl Side {
+    /// Writes what `content` has beyond `on_disk`, whole blocks, the last one padded with zeros.
+    async fn append(&mut self, content: &[u8]) -> Result<(), StorageError> {
+        if content.len() as u64 == self.on_disk {
+            return Ok(());
+        }
+        let from = self.on_disk.min(content.len() as u64) / BLOCK as u64 * BLOCK as u64;
+        let rest = &content[from as usize..];
+        // At least one zero slot ends the file: what an earlier content left behind is never read as ours.
+        let mut image = AlignedBuf::zeroed(rest.len() + 1);
+        image[..rest.len()].copy_from_slice(rest);
+        let (written, _) = self.file.write_at(image, from).await;
+        written.map_err(|error| StorageError::io("write side file", &self.path, error))?;
+        self.on_disk = content.len() as u64;
+        Ok(())
+    }
+}
+
+/// One open segment.
+pub(crate) struct OpenSegment {
+    pub(crate) id: SegmentId,
+    pub(crate) path: PathBuf,
+    pub(crate) data: File,
+    pub(crate) check: RefCell<CheckMap>,
+    pub(crate) index: RefCell<IndexMap>,
+    check_side: RefCell<Option<Side>>,
+    index_side: RefCell<Option<Side>>,
+    /// Bytes of the data file that have space.
+    allocated: Cell<u64>,
+    /// Data was written since the last sync.
+    dirty: Cell<bool>,
+    max_timestamp: Cell<i64>,
+}
+
+impl OpenSegment {
+    /// Writes one aligned piece at its place and notes its checksums and index slots in memory.
+    pub(crate) async fn write(&self, position: u64, bytes: SharedSlice, start: u64, batches: &[BatchRef]) -> Result<(), StorageError> {
+        let end = position + bytes.len() as u64;
+        self.grow_to(end).await?;
+        let (written, bytes) = self.data.write_at(bytes, position).await;
+        written.map_err(|error| StorageError::io("write segment", &self.path, error))?;
+        // Only now: a sync that began meanwhile does not cover this write.
+        self.dirty.set(true);
+        self.note_check(position, &bytes);
+        for batch in batches {
+            self.note_batch(batch.base_offset, batch.position - start, batch.max_timestamp);
+        }
+        Ok(())
+    }
+
+    async fn grow_to(&self, end: u64) -> Result<(), StorageError> {
+        let allocated = self.allocated.get();
+        if end <= allocated {
+            return Ok(());
+        }
+        let step = allocated.clamp(GROW_BYTES_MIN, GROW_BYTES_MAX).max(end - allocated);
+        let result = match self.data.allocate(allocated, step).await {
+            // The step is a convenience; what must fit is the piece itself.
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                self.data.allocate(allocated, end - allocated).await.map(|()| end)
+            }
+            other => other.map(|()| allocated + step),
+        };
+        self.allocated.set(result.map_err(|error| StorageError::io("allocate segment", &self.path, error))?);
+        Ok(())
+    }
+
+    fn note_check(&self, position: u64, bytes: &[u8]) {
+        let mut check = self.check.borrow_mut();
+        let mut at = position;
+        for range in bytes.chunks(CHECK_RANGE_BYTES_MAX as usize) {
+            let mut crc = RangeCrc::new(self.id, at);
+            crc.update(range);
+            check.push(CheckSlot { position: at as u32, length: range.len() as u32, crc: crc.finish() });
+            at += range.len() as u64;
+        }
+    }
+
+    fn note_batch(&self, offset: Offset, position: u64, max_timestamp: i64) {
+        let mut index = self.index.borrow_mut();
+        let far = index.slots().last().is_none_or(|last| position >= last.position + INDEX_INTERVAL_BYTES);
+        if far && position > 0 {
+            index.push(IndexSlot { offset, position, max_timestamp_before: self.max_timestamp.get() });
+        }
+        self.max_timestamp.set(self.max_timestamp.get().max(max_timestamp));
+    }
+
+    /// Makes everything written so far durable: side file, then both fdatasyncs. The index goes along unsynced.
+    pub(crate) async fn sync(&self) -> Result<(), StorageError> {
+        if !self.dirty.replace(false) {
+            return Ok(());
+        }
+        let check = self.check.borrow().to_bytes();
+        let index = self.index.borrow().to_bytes();
+        let mut check_side = self.check_side.take().expect("one sync at a time");
+        let appended = check_side.append(&check).await;
+        let check_file = check_side.file.clone();
+        let check_path = check_side.path.clone();
+        *self.check_side.borrow_mut() = Some(check_side);
+        appended?;
+        let mut index_side = self.index_side.take().expect("one sync at a time");
+        let appended = index_side.append(&index).await;
+        *self.index_side.borrow_mut() = Some(index_side);
+        appended?;
+        if mutation::is(Mutation::NoFdatasync) {
+            return Ok(());
+        }
+        self.data.fdatasync().await.map_err(|error| StorageError::io("fdatasync segment", &self.path, error))?;
+        check_file.fdatasync().await.map_err(|error| StorageError::io("fdatasync side file", &check_path, error))
+    }
+
+    /// Forgets everything from byte `position` on, a boundary of the side file's ranges.
+    pub(crate) fn truncate(&self, position: u64, max_timestamp: i64) {
+        let covered = self.check.borrow_mut().truncate(position);
+        assert_eq!(covered, position, "truncation lands on a range boundary");
+        self.index.borrow_mut().truncate(position);
+        self.max_timestamp.set(max_timestamp);
+        for side in [&self.check_side, &self.index_side] {
+            if let Some(side) = side.borrow_mut().as_mut() {
+                side.on_disk = 0;
+            }
+        }
+        self.dirty.set(true);
+    }
+
+    /// Reads and proves the stored bytes that cover `from..to`. Returns them with the position of their first byte.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] naming file and position if a range is not what its checksum says; nothing of it is
+    /// returned.
+    pub(crate) async fn read(&self, from: u64, to: u64) -> Result<(AlignedBuf, u64, usize), StorageError> {
+        let slots: Vec<CheckSlot> = self.check.borrow().ranges_covering(from, to).to_vec();
+        let (Some(first), Some(last)) = (slots.first(), slots.last()) else {
+            return Err(self.corrupt(from, "no checksum covers these bytes".to_owned()));
+        };
+        let (start, end) = (u64::from(first.position), last.end());
+        let bytes = (end - start) as usize;
+        let (read, buf) = self.data.read_at(AlignedBuf::zeroed(bytes), bytes.next_multiple_of(BLOCK), start).await;
+        let read = read.map_err(|error| StorageError::io("read segment", &self.path, error))?;
+        if read < bytes {
+            return Err(self.corrupt(start + read as u64, format!("file ends {} bytes early", bytes - read)));
+        }
+        for slot in &slots {
+            let at = (u64::from(slot.position) - start) as usize;
+            let range = &buf[at..at + slot.length as usize];
+            if let Err(error) = self.check.borrow().verify(slot, range) {
+                return Err(self.corrupt(u64::from(slot.position), error.to_string()));
+            }
+        }
+        Ok((buf, start, bytes))
+    }
+
+    pub(crate) fn corrupt(&self, position: u64, detail: String) -> StorageError {
+        let error = StorageError::Corrupt {
+            what: "segment",
+            path: self.path.clone(),
+            position,
+            detail: format!("partition {} segment {}: {detail}", self.id.partition, self.id.base),
+        };
+        tracing::error!(%error, "damaged bytes are not served");
+        error
+    }
+}
+
+/// The open segments of a shard, least recently used first out.
+pub(crate) struct SegmentFiles {
+    shard: Shard,
+    data_dir: PathBuf,
+    open_max: usize,
+    open: RefCell<BTreeMap<(PartitionId, Offset), (u64, Rc<OpenSegment>)>>,
+    clock: Cell<u64>,
+}
+
+impl SegmentFiles {
+    pub(crate) fn new(shard: &Shard, data_dir: &Path, open_max: usize) -> Self {
+        Self { shard: shard.clone(), data_dir: data_dir.to_owned(), open_max, open: RefCell::new(BTreeMap::new()), clock: Cell::new(0) }
+    }
+
+    /// The segment, opened (or created, where `valid_bytes` is 0) if it is not open. `valid_bytes` is what the log
+    /// believes to be written; side-file slots beyond are ignored.
+    pub(crate) async fn get(&self, id: SegmentId, valid_bytes: u64, max_timestamp: i64) -> Result<Rc<OpenSegment>, StorageError> {
+        if let Some(segment) = self.touch(id) {
+            return Ok(segment);
+        }
+        let opened = if valid_bytes == 0 {
+            self.create(id).await?
+        } else {
+            self.open_existing(id, valid_bytes, max_timestamp).await?
+        };
+        // Another task may have opened it meanwhile; its side files are the ones in use.
+        if let Some(segment) = self.touch(id) {
+            return Ok(segment);
+        }
+        let segment = Rc::new(opened);
+        self.open.borrow_mut().insert((id.partition, id.base), (self.tick(), segment.clone()));
+        self.shrink();
+        Ok(segment)
+    }
+
+    fn tick(&self) -> u64 {
+        self.clock.set(self.clock.get() + 1);
+        self.clock.get()
+    }
+
+    fn touch(&self, id: SegmentId) -> Option<Rc<OpenSegment>> {
+        let now = self.tick();
+        let mut open = self.open.borrow_mut();
+        let (used, segment) = open.get_mut(&(id.partition, id.base))?;
+        *used = now;
+        Some(segment.clone())
+    }
+
+    fn shrink(&self) {
+        let mut open = self.open.borrow_mut();
+        while open.len() > self.open_max {
+            let idle = open
+                .iter()
+                .filter(|(_, (_, segment))| Rc::strong_count(segment) == 1 && !segment.dirty.get())
+                .min_by_key(|(_, (used, _))| *used)
+                .map(|(key, _)| *key);
+            let Some(key) = idle else { return };
+            open.remove(&key);
+        }
+    }
+
+    /// Segments with unsynced writes, by partition and base.
+    pub(crate) fn dirty(&self) -> Vec<Rc<OpenSegment>> {
+        self.open.borrow().values().filter(|(_, segment)| segment.dirty.get()).map(|(_, segment)| segment.clone()).collect()
+    }
+
+    /// Forgets the open files of a partition from `base` on.
+    pub(crate) fn forget(&self, partition: PartitionId, base: Offset) {
+        self.open.borrow_mut().retain(|(id, segment_base), _| *id != partition || *segment_base < base);
+    }
+
+    /// Forgets one segment.
+    pub(crate) fn forget_one(&self, partition: PartitionId, base: Offset) {
+        self.open.borrow_mut().remove(&(partition, base));
+    }
+
+    async fn create(&self, id: SegmentId) -> Result<OpenSegment, StorageError> {
+        let fs = self.shard.fs();
+        let directory = partition_dir(&self.data_dir, id.partition);
+        let path = segment_path(&self.data_dir, id, "segment");
+        let failed = |stage, error| StorageError::io(stage, &path, error);
+        fs.create_dir_all(&directory).await.map_err(|error| failed("create partition directory", error))?;
+        // A file of this name can only be what an earlier start wrote beyond its last checkpoint.
+        for kind in ["segment", "check", "index"] {
+            match fs.remove_file(&segment_path(&self.data_dir, id, kind)).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed("remove stale segment", error)),
+                _ => {}
+            }
+        }
+        let data = fs.open(&path, OpenMode::Create).await.map_err(|error| failed("create segment", error))?;
+        let check = self.side(id, "check", OpenMode::Create).await?;
+        let index = self.side(id, "index", OpenMode::Create).await?;
+        if !mutation::is(Mutation::NoFdatasync) {
+            fs.sync_dir(&directory).await.map_err(|error| failed("sync partition directory", error))?;
+            fs.sync_dir(&self.data_dir.join("partitions")).await.map_err(|error| failed("sync partitions directory", error))?;
+        }
+        Ok(OpenSegment {
+            id,
+            path,
+            data,
+            check: RefCell::new(CheckMap::new(id)),
+            index: RefCell::new(IndexMap::new(id)),
+            check_side: RefCell::new(Some(check)),
+            index_side: RefCell::new(Some(index)),
+            allocated: Cell::new(0),
+            dirty: Cell::new(true),
+            max_timestamp: Cell::new(i64::MIN),
+        })
+    }
+
+    async fn side(&self, id: SegmentId, kind: &str, mode: OpenMode) -> Result<Side, StorageError> {
+        let path = segment_path(&self.data_dir, id, kind);
+        let file = self.shard.fs().open(&path, mode).await.map_err(|error| StorageError::io("open side file", &path, error))?;
+        Ok(Side { file, path, on_disk: 0 })
+    }
+
+    async fn open_existing(&self, id: SegmentId, valid_bytes: u64, max_timestamp: i64) -> Result<OpenSegment, StorageError> {
+        let path = segment_path(&self.data_dir, id, "segment");
+        let data = self
+            .shard
+            .fs()
+            .open(&path, OpenMode::ReadWrite)
+            .await
+            .map_err(|error| StorageError::io("open segment", &path, error))?;
+        let allocated = data.len().await.map_err(|error| StorageError::io("size segment", &path, error))?;
+        let mut check_side = self.side(id, "check", OpenMode::ReadWrite).await?;
+        let bytes = read_all(&check_side.file, &check_side.path).await?;
+        let check = CheckMap::from_bytes(id, &bytes, valid_bytes).map_err(|error| StorageError::Corrupt {
+            what: "side file",
+            path: check_side.path.clone(),
+            position: 0,
+            detail: format!("partition {} segment {}: {error}", id.partition, id.base),
+        })?;
+        // Nothing is assumed of what lies behind the valid slots: the next sync rewrites from the last whole block.
+        check_side.on_disk = check.file_bytes();
+        let (index, index_side) = self.open_index(id, valid_bytes).await?;
+        let segment = OpenSegment {
+            id,
+            path,
+            data,
+            check: RefCell::new(check),
+            index: RefCell::new(index),
+            check_side: RefCell::new(Some(check_side)),
+            index_side: RefCell::new(Some(index_side)),
+            allocated: Cell::new(allocated),
+            dirty: Cell::new(false),
+            max_timestamp: Cell::new(max_timestamp),
+        };
+        segment.complete_index(valid_bytes).await?;
+        segment.max_timestamp.set(max_timestamp);
+        Ok(segment)
+    }
+
+    async fn open_index(&self, id: SegmentId, valid_bytes: u64) -> Result<(IndexMap, Side), StorageError> {
+        let mut side = match self.side(id, "index", OpenMode::ReadWrite).await {
+            Ok(side) => side,
+            Err(StorageError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                self.side(id, "index", OpenMode::Create).await?
+            }
+            Err(error) => return Err(error),
+        };
+        let bytes = read_all(&side.file, &side.path).await?;
+        let (index, _) = IndexMap::from_bytes(id, &bytes, valid_bytes);
+        side.on_disk = 0;
+        Ok((index, side))
+    }
+}
+
+impl OpenSegment {
+    /// Scans the batches behind the last believable index slot. An index is derived: after a crash its end may be
+    /// missing, and then only that end is read again.
+    async fn complete_index(&self, valid_bytes: u64) -> Result<(), StorageError> {
+        let last = self.index.borrow().slots().last().copied();
+        let mut position = last.map_or(0, |slot| slot.position);
+        self.max_timestamp.set(last.map_or(i64::MIN, |slot| slot.max_timestamp_before));
+        if valid_bytes.saturating_sub(position) <= 2 * INDEX_INTERVAL_BYTES {
+            return Ok(());
+        }
+        const SCAN_BYTES: u64 = 1024 * 1024;
+        while position + ouzel_protocol::batch::BATCH_HEADER_BYTES as u64 <= valid_bytes {
+            let (buf, start, bytes) = self.read(position, (position + SCAN_BYTES).min(valid_bytes)).await?;
+            let window = &buf[..bytes];
+            let mut advanced = false;
+            while let Some(rest) = window.get((position - start) as usize..) {
+                // Zeros are the padding of a rolled segment; a header cut by the window's end is read again.
+                let Ok(header) = parse_header(rest) else { break };
+                self.note_batch(header.base_offset, position, header.max_timestamp);
+                position += header.total_bytes() as u64;
+                advanced = true;
+                if position >= valid_bytes {
+                    return Ok(());
+                }
+            }
+            if !advanced {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The whole content of a small file.
+pub(crate) async fn read_all(file: &File, path: &Path) -> Result<Vec<u8>, StorageError> {
+    let bytes = file.len().await.map_err(|error| StorageError::io("size file", path, error))? as usize;
+    if bytes == 0 {
+        return Ok(Vec::new());
+    }
+    let padded = bytes.next_multiple_of(BLOCK);
+    let (read, buf) = file.read_at(AlignedBuf::zeroed(padded), padded, 0).await;
+    let read = read.map_err(|error| StorageError::io("read file", path, error))?;
+    Ok(buf[..read.min(bytes)].to_vec())
+}

@@ -1,0 +1,574 @@
+//! The command line: every subcommand, flag, default and example. Owns the words; never does what they ask for. Runs
+//! on the CLI's main thread before anything else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::units::{parse_size, parse_timestamp_ms};
+
+const EXAMPLES: &str = "\
+Examples:
+  ouzel serve --data-dir ./ouzel-data                     start a broker
+  ouzel topic create orders --partitions 6                create a topic
+  seq 1 1000 | ouzel produce orders                       a record for each line
+  ouzel consume orders --from earliest --count 1000       a line for each record
+  ouzel bench e2e --embedded --records 1000000            measure, on a broker of its own
+  ouzel inspect --verify ./ouzel-data                     read a data directory offline
+
+Every command takes --json. Exit code 0 means that all that was asked for happened.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ouzel",
+    version,
+    about = "A Kafka-compatible event-streaming broker: durable on every acknowledgement"
+)]
+#[command(after_help = EXAMPLES, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+}
+
+/// Flags that stand after any subcommand.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GlobalArgs {
+    /// Brokers to ask first, host:port, more than one separated by commas
+    #[arg(long, global = true, env = "OUZEL_BOOTSTRAP", default_value = "127.0.0.1:9192", value_name = "HOST:PORT")]
+    pub(crate) bootstrap: String,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to log on stderr: error, warn, info, debug, trace, or per module like `info,ouzel_storage=debug`
+    #[arg(long, global = true, env = "OUZEL_LOG", value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a broker
+    Serve(ServeArgs),
+    /// Create, list, describe, alter and delete topics
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Send lines from stdin, one record each
+    Produce(ProduceArgs),
+    /// Print records, one line each
+    Consume(ConsumeArgs),
+    /// Measure and verify a broker
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Read a data directory or one of its files offline, and check it
+    Inspect(InspectArgs),
+    /// Print the configuration that `serve` would run with
+    Config(ConfigArgs),
+}
+
+/// `ouzel serve`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = "\
+Precedence: flags, then OUZEL_* variables (OUZEL_DATA_DIR, OUZEL_MEMORY_BYTES_MAX, ...), then the file, then defaults.
+`ouzel config --explain` lists every key. Port 0 picks a free port.
+
+Examples:
+  ouzel serve --data-dir /var/lib/ouzel --shards 4
+  ouzel serve --native 0.0.0.0:9192 --set journal.bytes.max=1GiB
+  ouzel serve --config /etc/ouzel.toml")]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+    /// Stop when stdin is closed: for programs that start a broker and must not leave it behind
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+/// The settings of a broker, as flags.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SettingArgs {
+    /// Where the broker keeps its data [default: ./ouzel-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address of the Kafka listener [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) kafka: Option<String>,
+    /// Address of the native listener [default: 127.0.0.1:9192]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) native: Option<String>,
+    /// Address of the admin listener [default: 127.0.0.1:9191]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) admin: Option<String>,
+    /// Number of shards, one thread and one core each [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<String>,
+    /// TOML file with settings
+    #[arg(long, env = "OUZEL_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Any other setting by its key
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+/// `ouzel topic ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// List all topics
+    #[command(after_help = "Example:\n  ouzel topic list --json")]
+    List,
+    /// Create a topic
+    #[command(after_help = "Examples:\n  ouzel topic create orders --partitions 6\n  \
+                            ouzel topic create clicks --config ouzel.durability=written")]
+    Create(TopicCreateArgs),
+    /// Show partitions, shards, offsets, bytes and configuration of a topic
+    #[command(after_help = "Example:\n  ouzel topic describe orders --json")]
+    Describe(TopicNameArgs),
+    /// Add partitions or change the configuration of a topic
+    #[command(after_help = "Examples:\n  ouzel topic alter orders --partitions 12\n  \
+                            ouzel topic alter orders --config ouzel.durability=written\n  \
+                            ouzel topic alter orders --config ouzel.durability=      back to the default")]
+    Alter(TopicAlterArgs),
+    /// Delete a topic and all its records
+    #[command(after_help = "Example:\n  ouzel topic delete orders")]
+    Delete(TopicNameArgs),
+}
+
+/// The name of a topic.
+#[derive(Debug, Args)]
+pub(crate) struct TopicNameArgs {
+    /// Name of the topic
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: String,
+}
+
+/// `ouzel topic create`.
+#[derive(Debug, Args)]
+pub(crate) struct TopicCreateArgs {
+    /// Name of the topic: 1 to 249 of letters, digits, `.`, `_` and `-`
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// Number of partitions [default: the broker's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) partitions: Option<u32>,
+    /// Number of replicas of each partition [default: the broker's]
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) replication_factor: Option<u16>,
+    /// Configuration of the topic, may be repeated: ouzel.durability (disk, written), ouzel.flush.interval.ms,
+    /// segment.bytes, max.message.bytes
+    #[arg(long = "config", value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub(crate) configs: Vec<(String, String)>,
+    /// Succeed if the topic is already there
+    #[arg(long)]
+    pub(crate) if_not_exists: bool,
+}
+
+/// `ouzel topic alter`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["partitions", "configs"]))]
+pub(crate) struct TopicAlterArgs {
+    /// Name of the topic
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// New number of partitions; it can only grow
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) partitions: Option<u32>,
+    /// Configuration to change, may be repeated; an empty value goes back to the default
+    #[arg(long = "config", value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub(crate) configs: Vec<(String, String)>,
+}
+
+/// Acknowledgement a producer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AcksArg {
+    /// From all in-sync replicas, at the topic's durability level
+    #[value(name = "all", alias = "-1")]
+    All,
+    /// From the leader, at the topic's durability level
+    #[value(name = "1")]
+    Leader,
+    /// None: fastest, and nobody knows what arrived
+    #[value(name = "0")]
+    None,
+}
+
+/// Codec of the batches that are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompressionArg {
+    /// No compression
+    #[default]
+    None,
+    /// zstd
+    Zstd,
+    /// lz4
+    Lz4,
+    /// snappy
+    Snappy,
+    /// gzip
+    Gzip,
+}
+
+impl CompressionArg {
+    /// The codec of the protocol.
+    pub(crate) fn codec(self) -> ouzel_protocol::codec::Codec {
+        use ouzel_protocol::codec::Codec;
+        match self {
+            CompressionArg::None => Codec::None,
+            CompressionArg::Zstd => Codec::Zstd,
+            CompressionArg::Lz4 => Codec::Lz4,
+            CompressionArg::Snappy => Codec::Snappy,
+            CompressionArg::Gzip => Codec::Gzip,
+        }
+    }
+}
+
+/// `ouzel produce`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exits 0 only when every line was acknowledged.\n\nExamples:\n  \
+                        seq 1 100000 | ouzel produce orders\n  \
+                        printf 'k1:a\\nk2:b\\n' | ouzel produce orders --key-separator :\n  \
+                        ouzel produce logs --compression zstd < app.log")]
+pub(crate) struct ProduceArgs {
+    /// Name of the topic
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// A line is KEY, this text, VALUE; without it the whole line is the value
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) key_separator: Option<String>,
+    /// Codec of the batches
+    #[arg(long, value_enum, default_value_t, value_name = "CODEC")]
+    pub(crate) compression: CompressionArg,
+    /// Which acknowledgement to wait for
+    #[arg(long, value_enum, default_value = "all")]
+    pub(crate) acks: AcksArg,
+    /// Send everything to this partition
+    #[arg(long, value_name = "P")]
+    pub(crate) partition: Option<u32>,
+}
+
+/// Where a consumer starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FromArg {
+    /// The first record that is kept.
+    Earliest,
+    /// The next record that is written.
+    Latest,
+    /// An offset, of one partition.
+    Offset(u64),
+    /// The first record at or after this time, in milliseconds since 1970.
+    Timestamp(i64),
+}
+
+/// How `consume` prints a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatArg {
+    /// The value
+    #[default]
+    Value,
+    /// Key, tab, value
+    KeyValue,
+    /// One JSON object a line: topic, partition, offset, timestamp, key, value, headers
+    Json,
+}
+
+/// `ouzel consume`.
+#[derive(Debug, Args)]
+#[command(after_help = "Starts at the latest record and follows until Ctrl-C, unless told otherwise.\n\nExamples:\n  \
+                        ouzel consume orders --from earliest --count 100\n  \
+                        ouzel consume orders --partition 2 --from 4711 --format json\n  \
+                        ouzel consume orders --from 2026-01-01T00:00:00Z --timeout-ms 5000")]
+pub(crate) struct ConsumeArgs {
+    /// Name of the topic
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// Where to start: earliest, latest, an offset (with --partition), or a time like 2026-01-01T00:00:00Z
+    #[arg(long, default_value = "latest", value_name = "POSITION", value_parser = parse_from)]
+    pub(crate) from: FromArg,
+    /// Read only this partition
+    #[arg(long, value_name = "P")]
+    pub(crate) partition: Option<u32>,
+    /// End after this many records
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// End when no record came for this long; exits 1 if --count was not reached
+    #[arg(long, value_name = "MS")]
+    pub(crate) timeout_ms: Option<u64>,
+    /// How to print a record
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: FormatArg,
+}
+
+/// `ouzel inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "Reads only; the broker may be running or stopped.\n\nExamples:\n  \
+                        ouzel inspect ./ouzel-data\n  \
+                        ouzel inspect --verify ./ouzel-data\n  \
+                        ouzel inspect ./ouzel-data/journals/0000000000000001-0000/00000000.journal")]
+pub(crate) struct InspectArgs {
+    /// A data directory, a directory in it, or one file: journal, checkpoint, segment, check, index, metadata log
+    #[arg(value_name = "FILE|DIR")]
+    pub(crate) path: PathBuf,
+    /// Check every checksum; exits 1 on damage and names file and offset
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+/// `ouzel config`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ouzel config\n  ouzel config --explain\n  ouzel config --config /etc/ouzel.toml --json"
+)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+    /// Say what every setting does
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+/// `ouzel bench ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Send batches as fast as asked, measure until they are acknowledged
+    #[command(after_help = "Examples:\n  ouzel bench produce --embedded --seconds 5\n  \
+                            ouzel bench produce --embedded --durability disk --partitions 1024 --seconds 5 --json\n  \
+                            ouzel bench produce --rate 100000 --seconds 30")]
+    Produce(BenchProduceArgs),
+    /// Read a topic from its start, measure each fetch
+    #[command(after_help = "Examples:\n  ouzel bench consume --embedded --records 1000000\n  \
+                            ouzel bench consume --topic orders")]
+    Consume(BenchConsumeArgs),
+    /// Produce and consume at once; latency from intended send to receipt; every record exactly once and in order
+    #[command(name = "e2e")]
+    #[command(after_help = "Examples:\n  \
+                            ouzel bench e2e --embedded --records 1000000 --record-bytes 1024 --partitions 16\n  \
+                            ouzel bench e2e --embedded --rate 50000 --seconds 30")]
+    EndToEnd(BenchEndToEndArgs),
+    /// Kill a loaded broker with -9, round after round, and hold what it stores against what was acknowledged
+    #[command(
+        after_help = "Starts its own brokers. The last line is `N passed, N failed, N skipped`, in rounds.\n\nExamples:\n  \
+                            ouzel bench verify --rounds 20\n  \
+                            ouzel bench verify --rounds 5 --shards 4,1,3 --seed 7"
+    )]
+    Verify(BenchVerifyArgs),
+}
+
+/// `ouzel bench verify`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BenchVerifyArgs {
+    /// Rounds: load, kill, start again, read everything
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Shard counts of consecutive starts, round and round
+    #[arg(long, value_name = "LIST", default_value = "4,1,3", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) shards: Vec<u16>,
+    /// Seed of an earlier run: the load and the moments of the kills follow from it
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Directory in which the run makes its own
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Keep the data and the logs of a run that passed as well
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// Flags all loads share.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BenchCommonArgs {
+    /// Start a broker for the run, in a temporary directory and on free ports
+    #[arg(long)]
+    pub(crate) embedded: bool,
+    /// Shards of the embedded broker [default: the broker's]
+    #[arg(long, value_name = "N", requires = "embedded", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) shards: Option<u16>,
+    /// Directory in which the embedded broker gets its own one
+    #[arg(long, value_name = "DIR", requires = "embedded")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Setting of the embedded broker, may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "embedded", value_parser = parse_pair)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Process whose CPU and memory to report, where the broker runs here but was not started by --embedded
+    #[arg(long, value_name = "PID", conflicts_with = "embedded")]
+    pub(crate) broker_pid: Option<u32>,
+    /// Topic to use [default: a new one that is deleted afterwards]
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+    /// Partitions of a new topic
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) partitions: u32,
+    /// Durability level of the topic
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(crate) durability: Option<DurabilityArg>,
+    /// Bytes of each record's value
+    #[arg(long, value_name = "BYTES", default_value = "1024", value_parser = parse_size)]
+    pub(crate) record_bytes: usize,
+    /// Bytes of values in one batch
+    #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = parse_size)]
+    pub(crate) batch_bytes: usize,
+    /// Codec of the batches
+    #[arg(long, value_enum, default_value_t, value_name = "CODEC")]
+    pub(crate) compression: CompressionArg,
+    /// Dialect of the batches
+    #[arg(long, value_enum, default_value = "native", value_name = "DIALECT")]
+    pub(crate) dialect: DialectArg,
+    /// Connections of the generator in all [default: enough for --in-flight, at least one a shard]
+    #[arg(long, value_name = "N")]
+    pub(crate) connections: Option<usize>,
+    /// Requests outstanding at most, in all, whatever the number of partitions
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) in_flight: usize,
+    /// Records to send or read [default: none, --seconds decides]
+    #[arg(long, value_name = "N")]
+    pub(crate) records: Option<u64>,
+    /// Seconds to measure [default: 10, without --records]
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub(crate) seconds: Option<f64>,
+    /// Seconds of load before measuring starts
+    #[arg(long, value_name = "S", default_value = "0", value_parser = parse_seconds)]
+    pub(crate) warmup: f64,
+}
+
+/// Dialect of batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DialectArg {
+    /// ouzel's columnar one (magic 79)
+    Native,
+    /// Kafka's (magic 2)
+    Kafka,
+}
+
+/// `ouzel bench produce`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchProduceArgs {
+    #[command(flatten)]
+    pub(crate) common: BenchCommonArgs,
+    /// Records a second to offer, whether replies come or not; latency counts from the intended send [default: as many as replies allow]
+    #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
+    pub(crate) rate: Option<f64>,
+    /// Which acknowledgement to wait for
+    #[arg(long, value_enum, default_value = "all")]
+    pub(crate) acks: AcksArg,
+}
+
+/// `ouzel bench consume`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchConsumeArgs {
+    #[command(flatten)]
+    pub(crate) common: BenchCommonArgs,
+    /// Most bytes one fetch asks for
+    #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_size)]
+    pub(crate) fetch_bytes: usize,
+    /// Check the CRC of every batch
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Restart the embedded broker before reading, so that everything comes from disk
+    #[arg(long, requires = "embedded")]
+    pub(crate) cold: bool,
+}
+
+/// `ouzel bench e2e`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchEndToEndArgs {
+    #[command(flatten)]
+    pub(crate) common: BenchCommonArgs,
+    /// Records a second to offer; latency counts from the intended send [default: as many as replies allow]
+    #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
+    pub(crate) rate: Option<f64>,
+}
+
+/// Durability level of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityArg {
+    /// Acknowledged when on disk: survives power loss
+    Disk,
+    /// Acknowledged when written: survives kill -9
+    Written,
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
+    if key.trim().is_empty() {
+        return Err(format!("`{text}` has no key before `=`"));
+    }
+    Ok((key.trim().to_string(), value.trim().to_string()))
+}
+
+fn parse_from(text: &str) -> Result<FromArg, String> {
+    match text {
+        "earliest" => return Ok(FromArg::Earliest),
+        "latest" => return Ok(FromArg::Latest),
+        _ => {}
+    }
+    if let Ok(offset) = text.parse() {
+        return Ok(FromArg::Offset(offset));
+    }
+    parse_timestamp_ms(text).map(FromArg::Timestamp).ok_or_else(|| {
+        format!("`{text}` is neither earliest, latest, an offset nor a time like 2026-01-01T00:00:00Z (RFC 3339)")
+    })
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
+    if seconds.is_finite() && (0.0..=86_400.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err(format!("`{text}` seconds are not between 0 and a day"))
+    }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of records a second"))?;
+    if rate.is_finite() && rate > 0.0 {
+        Ok(rate)
+    } else {
+        Err(format!("`{text}` must be more than 0 records a second"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bootstrap_and_json_stand_after_any_subcommand() {
+        for words in [
+            &["ouzel", "topic", "describe", "orders"][..],
+            &["ouzel", "topic", "list"],
+            &["ouzel", "produce", "orders"],
+            &["ouzel", "consume", "orders"],
+            &["ouzel", "bench", "produce"],
+            &["ouzel", "bench", "e2e"],
+            &["ouzel", "serve"],
+            &["ouzel", "inspect", "D"],
+            &["ouzel", "config"],
+        ] {
+            let words = words.iter().copied().chain(["--bootstrap", "h:1", "--json"]);
+            let cli = Cli::try_parse_from(words).expect("global flags");
+            assert!(cli.global.json && cli.global.bootstrap == "h:1");
+        }
+    }
+
+    #[test]
+    fn a_position_is_a_word_an_offset_or_a_time() {
+        assert_eq!(parse_from("earliest"), Ok(FromArg::Earliest));
+        assert_eq!(parse_from("17"), Ok(FromArg::Offset(17)));
+        assert_eq!(parse_from("1970-01-01T00:00:02Z"), Ok(FromArg::Timestamp(2000)));
+        assert!(parse_from("yesterday").is_err());
+        assert!(parse_from("-1").is_err());
+    }
+
+    #[test]
+    fn altering_nothing_is_refused() {
+        assert!(Cli::try_parse_from(["ouzel", "topic", "alter", "orders"]).is_err());
+        assert!(Cli::try_parse_from(["ouzel", "topic", "alter", "orders", "--partitions", "3"]).is_ok());
+    }
+}

@@ -1,0 +1,189 @@
+//! What the tests of the binary share: running it, and a broker of its own for each test. Each test file uses a part.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The binary under test.
+pub const OUZEL: &str = env!("CARGO_BIN_EXE_ouzel");
+/// Journals that are quick to make and wrap soon.
+const SMALL: &[&str] = &["--set", "journal.bytes.max=32MiB", "--set", "memory.bytes.max=64MiB"];
+
+/// A directory on a real file system, beside the build.
+pub fn directory() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory")
+}
+
+/// A command of the binary that knows nothing of the environment's own settings.
+pub fn ouzel(words: &[&str]) -> Command {
+    let mut command = Command::new(OUZEL);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OUZEL_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(words).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub fn run(words: &[&str]) -> Output {
+    ouzel(words).output().expect("the binary runs")
+}
+
+/// Runs a command with `input` on stdin to its end.
+pub fn run_with_input(words: &[&str], input: &[u8]) -> Output {
+    let mut child = ouzel(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut stdin = child.stdin.take().expect("stdin");
+    let input = input.to_vec();
+    // A command that refuses early does not read on; then writing fails, and the command's own error is the news.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().expect("the binary ends");
+    writer.join().expect("the writer ends");
+    output
+}
+
+/// Stdout of a command that must succeed.
+pub fn stdout_of(output: &Output) -> String {
+    assert!(output.status.success(), "{}: {}", output.status, stderr_of(output));
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+/// Everything on stderr.
+pub fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Asserts that a command was refused with one line that says all of `words`.
+pub fn assert_refused(output: &Output, words: &[&str]) {
+    let stderr = stderr_of(output);
+    assert!(!output.status.success(), "not refused: {stderr}");
+    assert!(output.status.code().is_some(), "ended by a signal: {stderr}");
+    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "one error line: {stderr}");
+    assert_eq!(stderr.trim_end().lines().last(), Some(errors[0]), "the error comes last: {stderr}");
+    for word in words {
+        assert!(errors[0].contains(word), "`{word}` in: {}", errors[0]);
+    }
+}
+
+/// A running broker; killed and reaped when dropped.
+pub struct Broker {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    data_dir: PathBuf,
+    pub ready: String,
+    pub native: String,
+}
+
+impl Broker {
+    /// Starts a broker on free ports and waits for its ready line.
+    pub fn start(data_dir: &Path, words: &[&str]) -> Broker {
+        let mut child = ouzel(&["serve", "--native", "127.0.0.1:0", "--log-level", "warn", "--stop-with-stdin"])
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(SMALL)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the broker starts");
+        let mut ready = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout"));
+        stdout.read_line(&mut ready).expect("a ready line");
+        let native = ready.split(' ').find_map(|word| word.strip_prefix("native=")).expect("an address").to_string();
+        let stdin = child.stdin.take();
+        Broker { child, stdin, data_dir: data_dir.to_path_buf(), ready: ready.trim_end().to_string(), native }
+    }
+
+    /// Runs a command against this broker.
+    pub fn run(&self, words: &[&str]) -> Output {
+        run(&[words, &["--bootstrap", &self.native]].concat())
+    }
+
+    /// Runs a command that must succeed and returns its stdout.
+    pub fn stdout(&self, words: &[&str]) -> String {
+        stdout_of(&self.run(words))
+    }
+
+    /// Runs a command that must succeed and reads its stdout as JSON.
+    pub fn json(&self, words: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.stdout(&[words, &["--json"]].concat())).expect("one JSON object")
+    }
+
+    /// Produces lines.
+    pub fn produce(&self, words: &[&str], input: &str) -> Output {
+        run_with_input(&[&["produce"], words, &["--bootstrap", &self.native]].concat(), input.as_bytes())
+    }
+
+    /// Kills the broker as `kill -9` does, and starts it again on the same data.
+    pub fn kill_and_restart(mut self, words: &[&str]) -> Broker {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+        Broker::start(&self.data_dir.clone(), words)
+    }
+
+    /// Stops in good order; the exit code must be 0.
+    pub fn stop(mut self) {
+        drop(self.stdin.take());
+        let status = self.child.wait().expect("ended");
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Both fail only for a broker that was stopped and reaped before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A child that is killed when dropped, with its stdout to be read by lines.
+pub struct Following {
+    child: Child,
+    pub lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Following {
+    /// Starts a command whose output is read while it runs.
+    pub fn start(words: &[&str]) -> Following {
+        let mut child = ouzel(words).stdout(Stdio::piped()).spawn().expect("the binary runs");
+        let lines = BufReader::new(child.stdout.take().expect("stdout"));
+        Following { child, lines }
+    }
+
+    /// The next line, without its newline.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line");
+        line.trim_end().to_string()
+    }
+
+    /// Everything that is left, and the exit status.
+    pub fn rest(mut self) -> (String, std::process::ExitStatus) {
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).expect("text");
+        (rest, self.child.wait().expect("ended"))
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
