@@ -15,7 +15,7 @@ use crate::load::Run;
 use crate::produce::fill;
 use crate::progress::{Phase, Progress};
 use crate::report::Report;
-use crate::session::{LoadOptions, ReportHead, Session, block_on, report, run_lanes};
+use crate::session::{LoadOptions, ReportHead, Session, block_on, connect_lanes, report, run_lanes};
 
 /// Records that are written first where there are none and nothing says how many: 256 MiB at 1 KiB each.
 const FILL_RECORDS: u64 = 262_144;
@@ -57,6 +57,7 @@ pub fn run(options: &ConsumeOptions, progress: &Arc<Progress>) -> Result<Report>
         }
         let shards = session.topic.shards;
         let lanes = session.topic.lanes(options.load.connections(shards), options.load.in_flight, true);
+        let lanes = connect_lanes(lanes).await?;
         let connections = lanes.len();
         let run = Rc::new(Run::start(options.load.limits, progress.clone()));
         let settings = FetchSettings {
@@ -67,7 +68,7 @@ pub fn run(options: &ConsumeOptions, progress: &Arc<Progress>) -> Result<Report>
         let is_repeated = options.load.limits.seconds.is_some() || options.load.limits.records.is_some();
         let tasks = lanes
             .into_iter()
-            .map(|lane| {
+            .map(|(lane, wire)| {
                 let mine = lane.partitions.iter().map(|partition| (*partition, ranges[partition])).collect();
                 let sink = Counter {
                     run: run.clone(),
@@ -76,7 +77,7 @@ pub fn run(options: &ConsumeOptions, progress: &Arc<Progress>) -> Result<Report>
                     check: options.check,
                     record_bytes: options.load.record_bytes as u64,
                 };
-                fetch_lane(run.clone(), lane, settings, sink)
+                fetch_lane(run.clone(), (lane, wire), settings, sink)
             })
             .collect();
         let cost = run_lanes(&run, session.broker_pid(), tasks).await?;

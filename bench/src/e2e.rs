@@ -22,7 +22,9 @@ use crate::payload::Payloads;
 use crate::produce::now_ms;
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::session::{LoadOptions, ReportHead, Session, block_on, report, run_lanes};
+use crate::session::{LoadOptions, ReportHead, Session, block_on, connect_lanes, report, run_lanes};
+use crate::topic::Lane;
+use crate::wire::Wire;
 
 /// Bytes of the number and the stamp.
 const STAMP_BYTES: usize = 16;
@@ -65,6 +67,8 @@ pub fn run(options: &EndToEndOptions, progress: &Arc<Progress>) -> Result<Report
         let mut session = Session::open(&options.load).await?;
         let starts = session.topic.offsets(&mut session.control, OffsetSpec::Latest).await?;
         let lanes = session.topic.lanes(options.load.connections(session.topic.shards), options.load.in_flight, true);
+        let consuming = connect_lanes(lanes.clone()).await?;
+        let lanes = connect_lanes(lanes).await?;
         let connections = lanes.len();
         let shared = Rc::new(Shared::default());
         shared.producers.set(connections);
@@ -72,7 +76,7 @@ pub fn run(options: &EndToEndOptions, progress: &Arc<Progress>) -> Result<Report
         let acks = Rc::new(Run::start_hidden(options.load.limits, progress.clone()));
         let run = Rc::new(Run::start_unlimited(&acks, progress.clone()));
         let mut tasks: Vec<std::pin::Pin<Box<dyn Future<Output = Result<()>>>>> = Vec::new();
-        for (index, mut lane) in lanes.into_iter().enumerate() {
+        for (index, (lane, (mut fetched, wire))) in lanes.into_iter().zip(consuming).enumerate() {
             let (interval, phase) = pace(options.rate, options.load.records_per_batch(), connections, index);
             let settings = ProduceSettings {
                 topic_id: session.topic.topic_id,
@@ -81,14 +85,14 @@ pub fn run(options: &EndToEndOptions, progress: &Arc<Progress>) -> Result<Report
                 interval,
                 phase,
             };
-            let producing = produce(acks.clone(), lane.clone(), settings, options.load.clone(), shared.clone());
+            let producing = produce(acks.clone(), lane, settings, options.load.clone(), shared.clone());
             tasks.push(Box::pin(producing));
-            lane.in_flight = FETCHES_PER_LANE;
+            fetched.in_flight = FETCHES_PER_LANE;
             let settings =
                 FetchSettings { topic_id: session.topic.topic_id, bytes_max: FETCH_BYTES, wait_ms_max: WAIT_MS_MAX };
-            let checks = lane.partitions.iter().map(|partition| (*partition, Check::new(starts[partition])));
+            let checks = fetched.partitions.iter().map(|partition| (*partition, Check::new(starts[partition])));
             let checker = Checker { run: run.clone(), shared: shared.clone(), checks: checks.collect() };
-            tasks.push(Box::pin(fetch_lane(run.clone(), lane, settings, checker)));
+            tasks.push(Box::pin(fetch_lane(run.clone(), (fetched, wire), settings, checker)));
         }
         let cost = run_lanes(&run, session.broker_pid(), tasks).await?;
         let acks = acks.finish();
@@ -111,7 +115,7 @@ pub fn run(options: &EndToEndOptions, progress: &Arc<Progress>) -> Result<Report
 
 async fn produce(
     run: Rc<Run>,
-    lane: crate::topic::Lane,
+    lane: (Lane, Wire),
     settings: ProduceSettings,
     options: LoadOptions,
     shared: Rc<Shared>,

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -245,6 +246,8 @@ impl Embedded {
             command.arg("--shards").arg(shards.to_string());
         }
         command.args(&self.options.arguments).envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        // A group of its own: Ctrl-C ends the run, and the run ends the broker.
+        command.process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         command.spawn().with_context(|| format!("cannot start the broker {}", self.options.binary.display()))
     }

@@ -44,13 +44,18 @@ pub trait FetchSink {
 ///
 /// # Errors
 /// The connection broke, or the broker refused a whole request.
-pub async fn fetch_lane(run: Rc<Run>, lane: Lane, settings: FetchSettings, sink: impl FetchSink) -> Result<()> {
+pub async fn fetch_lane(
+    run: Rc<Run>,
+    (lane, wire): (Lane, Wire),
+    settings: FetchSettings,
+    sink: impl FetchSink,
+) -> Result<()> {
     let address = lane.address.clone();
-    fetch(run, lane, settings, sink).await.with_context(|| format!("fetch from {address}"))
+    fetch(run, lane, wire, settings, sink).await.with_context(|| format!("fetch from {address}"))
 }
 
-async fn fetch(run: Rc<Run>, lane: Lane, settings: FetchSettings, mut sink: impl FetchSink) -> Result<()> {
-    let Wire { mut reader, mut writer, .. } = Wire::connect(&lane.address).await?;
+async fn fetch(run: Rc<Run>, lane: Lane, wire: Wire, settings: FetchSettings, mut sink: impl FetchSink) -> Result<()> {
+    let Wire { mut reader, mut writer, .. } = wire;
     let groups_count = lane.in_flight.min(lane.partitions.len()).max(1);
     let groups: Vec<Vec<PartitionIndex>> = (0..groups_count)
         .map(|group| lane.partitions.iter().copied().skip(group).step_by(groups_count).collect())

@@ -288,12 +288,11 @@ struct Slots {
 /// The connection broke. A batch that the broker refuses is a finding of the run, not an error.
 pub async fn produce_lane(
     run: Rc<Run>,
-    lane: Lane,
+    (lane, wire): (Lane, Wire),
     settings: ProduceSettings,
     mut source: impl BatchSource,
     acknowledged: impl Fn(PartitionIndex, u64),
 ) -> Result<()> {
-    let wire = Wire::connect(&lane.address).await?;
     let slots = Slots {
         slots: RefCell::new(vec![None; lane.in_flight]),
         free: RefCell::new((0..lane.in_flight).rev().collect()),

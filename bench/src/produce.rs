@@ -13,7 +13,7 @@ use crate::load::{BatchSource, Limits, ProduceSettings, Run, pace, produce_lane}
 use crate::payload::Payloads;
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::session::{LoadOptions, ReportHead, Session, block_on, report, run_lanes};
+use crate::session::{LoadOptions, ReportHead, Session, block_on, connect_lanes, report, run_lanes};
 
 /// Different batches that are sent in turn; together they fit a core's cache.
 const TEMPLATES: u64 = 4;
@@ -37,6 +37,7 @@ pub fn run(options: &ProduceOptions, progress: &Arc<Progress>) -> Result<Report>
     block_on(async {
         let session = Session::open(&options.load).await?;
         let lanes = session.topic.lanes(options.load.connections(session.topic.shards), options.load.in_flight, false);
+        let lanes = connect_lanes(lanes).await?;
         let connections = lanes.len();
         let templates = Rc::new(Templates::build(&options.load)?);
         let run = Rc::new(Run::start(options.load.limits, progress.clone()));
@@ -79,6 +80,7 @@ pub(crate) async fn fill(
 ) -> Result<()> {
     let limits = Limits { records: Some(records), seconds: None, warmup: 0.0 };
     let lanes = session.topic.lanes(options.connections(session.topic.shards), options.in_flight, false);
+    let lanes = connect_lanes(lanes).await?;
     let templates = Rc::new(Templates::build(options)?);
     let run = Rc::new(Run::start(limits, progress.clone()));
     let settings = ProduceSettings {

@@ -14,7 +14,7 @@ use crate::embedded::{Embedded, EmbeddedOptions};
 use crate::load::{Cost, Findings, Limits, Meter, Run};
 use crate::progress::Progress;
 use crate::report::{Latencies, Report, cpu_s_per_gb, is_client_bound, rounded};
-use crate::topic::{Topic, TopicOptions};
+use crate::topic::{Lane, Topic, TopicOptions};
 use crate::wire::Wire;
 
 /// Requests that one connection carries well: the broker reads no further ahead than this.
@@ -127,6 +127,19 @@ async fn connect_any(bootstrap: &str) -> Result<Wire> {
         }
     }
     Err(last.unwrap_or_else(|| anyhow::anyhow!("no bootstrap address was given")))
+}
+
+/// Connects every lane, before any clock starts.
+///
+/// # Errors
+/// One of them cannot be connected.
+pub async fn connect_lanes(lanes: Vec<Lane>) -> Result<Vec<(Lane, Wire)>> {
+    let mut connected = Vec::with_capacity(lanes.len());
+    for lane in lanes {
+        let wire = Wire::connect(&lane.address).await?;
+        connected.push((lane, wire));
+    }
+    Ok(connected)
 }
 
 /// Runs `main` on a runtime of its own on this thread.

@@ -2,13 +2,16 @@
 //! happens when one comes back. Owns that order: one batch in flight per partition, batches of a partition never overtake
 //! each other. No clock (`now` is an argument), no socket, no task. Pure.
 
+mod batch;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
 use ouzel_protocol::limits::BATCH_BYTES_MAX;
-use ouzel_protocol::{BatchBuilder, BatchError, PartitionIndex, TopicId};
+use ouzel_protocol::{BatchBuilder, PartitionIndex};
+
+pub(crate) use batch::{Batch, Dispatch, Sending};
 
 use crate::address::Address;
 use crate::backoff::Backoff;
@@ -31,57 +34,6 @@ const SPARE_BUILDERS: usize = 256;
 pub(crate) struct QueueKey {
     topic: usize,
     partition: PartitionIndex,
-}
-
-/// A batch that takes no more records.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    /// Holds the records until they are built; then empty, and kept for another batch.
-    builder: BatchBuilder,
-    built: Option<Bytes>,
-    completion: Arc<Completion>,
-    /// Bytes of the producer's buffer that its records hold.
-    held_bytes: usize,
-    estimate_bytes: usize,
-    deadline: Instant,
-    attempts: u32,
-    last_error: Option<ClientError>,
-}
-
-impl Batch {
-    /// The bytes to be sent; compresses at the first call. Costly, so it is done outside of the accumulator. After an error
-    /// the batch is lost and must not be sent.
-    pub(crate) fn build(&mut self) -> Result<Bytes, BatchError> {
-        if let Some(built) = &self.built {
-            return Ok(built.clone());
-        }
-        let mut out = Vec::with_capacity(self.estimate_bytes);
-        self.builder.build_into(&mut out)?;
-        let built = Bytes::from(out);
-        self.built = Some(built.clone());
-        Ok(built)
-    }
-}
-
-/// A batch on its way, and where it goes.
-#[derive(Debug)]
-pub(crate) struct Sending {
-    pub(crate) key: QueueKey,
-    pub(crate) topic: Arc<str>,
-    pub(crate) topic_id: TopicId,
-    pub(crate) partition: PartitionIndex,
-    pub(crate) batch: Batch,
-}
-
-/// Batches that travel in one request.
-#[derive(Debug)]
-pub(crate) struct Dispatch {
-    /// The owner; none when no owner is known and any broker must do.
-    pub(crate) owner: Option<Address>,
-    pub(crate) batches: Vec<Sending>,
-    /// When the first of them has no time left.
-    pub(crate) deadline: Instant,
-    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -563,11 +515,6 @@ impl Accumulator {
                 queue.away.iter().chain(closed).chain(open).cloned()
             })
             .collect()
-    }
-
-    /// How long a request of these batches may take: what is left until the first of them times out.
-    pub(crate) fn time_left(dispatch: &Dispatch, now: Instant) -> Duration {
-        dispatch.deadline.saturating_duration_since(now)
     }
 }
 

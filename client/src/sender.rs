@@ -82,7 +82,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 /// Sends one request and hands every batch of it back to the accumulator with its result.
 async fn send(shared: Arc<Shared>, dispatch: Dispatch) {
-    let time_left = Accumulator::time_left(&dispatch, Instant::now());
+    let time_left = dispatch.time_left(Instant::now());
     let Dispatch { owner, mut batches, .. } = dispatch;
     let (request, mut failed) = build(&shared, &mut batches);
     let timeout = shared.cluster.config.request_timeout.min(time_left);

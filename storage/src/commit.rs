@@ -92,7 +92,11 @@ fn next_step(core: &Core, unsynced: &Unsynced, quiet_since: Instant, sealed: boo
 }
 
 /// Builds one commit from the queue (none queued: a seal), writes it and answers `written` producers.
-async fn commit(core: &Rc<Core>, mut image: AlignedBuf, unsynced: &mut Unsynced) -> (Result<(), StorageError>, AlignedBuf) {
+async fn commit(
+    core: &Rc<Core>,
+    mut image: AlignedBuf,
+    unsynced: &mut Unsynced,
+) -> (Result<(), StorageError>, AlignedBuf) {
     if let Err(error) = ensure_room(core, unsynced).await {
         return (Err(error), image);
     }
@@ -216,7 +220,8 @@ fn push_fragment(writer: &mut CommitWriter<'_>, placed: &mut PlacedEntry, bytes:
     let header = EntryHeader {
         first_fragment: first,
         last_fragment: last,
-        position: placed.entry.header.position + if placed.entry.header.kind == EntryKind::Data { placed.sent_bytes as u64 } else { 0 },
+        position: placed.entry.header.position
+            + if placed.entry.header.kind == EntryKind::Data { placed.sent_bytes as u64 } else { 0 },
         ..placed.entry.header
     };
     let mut skip = placed.sent_bytes;
@@ -259,7 +264,11 @@ fn effect_of(placed: PlacedEntry, now: Instant) -> Effect {
 async fn sync(core: &Rc<Core>, unsynced: &mut Unsynced) -> Result<(), StorageError> {
     let Some(journal_file) = unsynced.file.take() else { return Ok(()) };
     if !mutation::is(Mutation::NoFdatasync) {
-        journal_file.file.fdatasync().await.map_err(|error| StorageError::io("journal fdatasync", &journal_file.path, error))?;
+        journal_file
+            .file
+            .fdatasync()
+            .await
+            .map_err(|error| StorageError::io("journal fdatasync", &journal_file.path, error))?;
     }
     core.stats.borrow_mut().fdatasyncs += 1;
     core.journal.state.borrow_mut().durable_sequence = unsynced.sequence;

@@ -106,6 +106,11 @@ pub struct PartitionConfig {
 
 impl Default for PartitionConfig {
     fn default() -> Self {
-        Self { durability: Durability::Disk, flush_interval_ms: 10, segment_bytes: 1024 * 1024 * 1024, batch_bytes_max: 1_048_588 }
+        Self {
+            durability: Durability::Disk,
+            flush_interval_ms: 10,
+            segment_bytes: 1024 * 1024 * 1024,
+            batch_bytes_max: 1_048_588,
+        }
     }
 }

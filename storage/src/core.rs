@@ -13,9 +13,10 @@ use ouzel_runtime::sync::{Notify, Semaphore};
 use crate::admission::Admission;
 use crate::config::StoreConfig;
 use crate::error::StorageError;
+use crate::format::check::SegmentId;
 use crate::journal::{self, Journal};
-use crate::partition::Partition;
-use crate::segment::SegmentFiles;
+use crate::partition::{Partition, align_up};
+use crate::segment::{OpenSegment, SegmentFiles};
 
 /// Counters of one shard's storage since its start. Sizes in bytes.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +88,13 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(shard: &Shard, data_dir: PathBuf, shard_index: u16, config: StoreConfig, journal: Journal) -> Self {
+    pub(crate) fn new(
+        shard: &Shard,
+        data_dir: PathBuf,
+        shard_index: u16,
+        config: StoreConfig,
+        journal: Journal,
+    ) -> Self {
         let segments = SegmentFiles::new(shard, &data_dir, config.segments_open_max);
         Self {
             shard: shard.clone(),
@@ -124,6 +131,22 @@ impl Core {
     /// [`StorageError::UnknownPartition`].
     pub(crate) fn partition(&self, id: PartitionId) -> Result<Rc<RefCell<Partition>>, StorageError> {
         self.partitions.borrow().get(&id).cloned().ok_or(StorageError::UnknownPartition { partition: id })
+    }
+
+    /// The open segment, with as many bytes believed as its file holds now: a plan made earlier may know of fewer, and
+    /// whoever opens it opens it for all.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownPartition`] if the segment is gone; what the disk said.
+    pub(crate) async fn open_segment(&self, id: SegmentId) -> Result<Rc<OpenSegment>, StorageError> {
+        let extent = || {
+            let handle = self.partition(id.partition)?;
+            let partition = handle.borrow();
+            let segment = partition.segments.iter().find(|segment| segment.base == id.base);
+            let segment = segment.ok_or(StorageError::UnknownPartition { partition: id.partition })?;
+            Ok((partition.written.clamp(segment.start, align_up(segment.end)) - segment.start, segment.max_timestamp))
+        };
+        self.segments.get(id, extent).await
     }
 
     /// Every partition, in order of id.
@@ -184,7 +207,8 @@ impl Core {
         let core = self.clone();
         self.shard.spawn(async move {
             let slot = core.journal.state.borrow().files_total - 1;
-            let created = journal::create_file(&core.shard, &core.journal.directory, slot, core.config.journal_file_bytes).await;
+            let created =
+                journal::create_file(&core.shard, &core.journal.directory, slot, core.config.journal_file_bytes).await;
             let result = match created {
                 Ok(file) => core
                     .shard
@@ -197,20 +221,20 @@ impl Core {
             };
             match result {
                 Ok(file) => {
-                    let mut state = core.journal.state.borrow_mut();
-                    state.preparing = false;
-                    state.free.push(file);
-                    drop(state);
+                    {
+                        let mut state = core.journal.state.borrow_mut();
+                        state.preparing = false;
+                        state.free.push(file);
+                    }
                     core.journal.space.notify_all();
                     core.admit();
                 }
                 Err(error) if error.is_disk_full() => {
                     // The journal goes on with the files it has; recycling gives them back.
                     tracing::warn!(shard = core.shard_index, %error, "journal keeps its present files: disk full");
-                    let mut state = core.journal.state.borrow_mut();
-                    state.files_total -= 1;
-                    drop(state);
-                    let _ = core.shard.fs().remove_file(&core.journal.directory.join(format!("{slot:08x}.journal"))).await;
+                    core.journal.state.borrow_mut().files_total -= 1;
+                    let _ =
+                        core.shard.fs().remove_file(&core.journal.directory.join(format!("{slot:08x}.journal"))).await;
                     core.set_disk_full(true);
                     core.shard.sleep(std::time::Duration::from_secs(1)).await;
                     core.journal.state.borrow_mut().preparing = false;

@@ -79,18 +79,21 @@ pub(crate) async fn flush_partition(core: &Rc<Core>, id: PartitionId) -> Result<
 async fn write_pieces(core: &Rc<Core>, partition: &Rc<RefCell<Partition>>) -> Result<u64, StorageError> {
     let mut total = 0;
     loop {
-        let (piece, id, start, written_before, segment_bytes, max_timestamp) = {
+        let (piece, id, start, written_before) = {
             let partition = partition.borrow();
             if partition.phase == crate::partition::Phase::Dropped {
                 return Ok(total);
             }
             let Some(piece) = partition.next_flush() else { return Ok(total) };
-            let segment = partition.segments.iter().find(|segment| segment.base == piece.segment_base).expect("piece of a segment");
+            let segment = partition
+                .segments
+                .iter()
+                .find(|segment| segment.base == piece.segment_base)
+                .expect("piece of a segment");
             let id = SegmentId { partition: partition.id, base: piece.segment_base };
-            let before = partition.written - segment.start;
-            (piece, id, segment.start, partition.written, before, segment.max_timestamp)
+            (piece, id, segment.start, partition.written)
         };
-        let segment = core.segments.get(id, segment_bytes, max_timestamp).await?;
+        let segment = core.open_segment(id).await?;
         let bytes = piece.bytes.len() as u64;
         segment.write(piece.position, piece.bytes, start, &piece.batches).await?;
         core.stats.borrow_mut().segment_bytes += bytes;

@@ -13,7 +13,7 @@ use std::task::Waker;
 
 use ouzel_protocol::{Incarnation, Offset};
 use ouzel_runtime::sync::{Notify, oneshot};
-use ouzel_runtime::{AlignedBuf, File, Instant, OpenMode, SharedSlice, Shard};
+use ouzel_runtime::{AlignedBuf, File, Instant, OpenMode, Shard, SharedSlice};
 
 use crate::config::{BLOCK, StoreConfig};
 use crate::error::StorageError;
@@ -275,7 +275,12 @@ fn take_reached(waiters: &mut VecDeque<(u64, Waker)>, reached: u64, wakers: &mut
 ///
 /// # Errors
 /// Whatever the file system refuses; a full disk is `StorageFull`. Nothing is left behind that recovery would read.
-pub(crate) async fn create_file(shard: &Shard, directory: &Path, slot: usize, bytes: u64) -> Result<JournalFile, StorageError> {
+pub(crate) async fn create_file(
+    shard: &Shard,
+    directory: &Path,
+    slot: usize,
+    bytes: u64,
+) -> Result<JournalFile, StorageError> {
     let path = directory.join(format!("{slot:08x}.journal"));
     let failed = |stage, error| StorageError::io(stage, &path, error);
     let file = shard.fs().open(&path, OpenMode::Create).await.map_err(|error| failed("create journal file", error))?;

@@ -146,6 +146,8 @@ pub(crate) struct Partition {
     pub(crate) synced: u64,
     /// Entries of this partition in commits below this sequence are obsolete (truncated, or carried since).
     pub(crate) replay_from: u64,
+    /// How often the log was cut: what was seen before a cut says nothing about the log after it.
+    pub(crate) cuts: u64,
     /// A flush of this partition is in flight.
     pub(crate) flushing: bool,
     /// Journal files that cover log positions: (file number, position after the last byte it covers).
@@ -173,6 +175,7 @@ impl Partition {
             written: 0,
             synced: 0,
             replay_from: 0,
+            cuts: 0,
             flushing: false,
             coverage: VecDeque::new(),
             chunks: VecDeque::new(),
@@ -198,7 +201,13 @@ impl Partition {
 
     /// Places one batch at the end of the log, rolling the segment first where it would outgrow its limit.
     /// Only bytes 0..16 (base offset, leader epoch) differ from what the producer sent.
-    pub(crate) fn append(&mut self, header: &BatchHeader, batch: &[u8], epoch: LeaderEpoch, segment_bytes: u64) -> Placed {
+    pub(crate) fn append(
+        &mut self,
+        header: &BatchHeader,
+        batch: &[u8],
+        epoch: LeaderEpoch,
+        segment_bytes: u64,
+    ) -> Placed {
         let base_offset = self.end_offset;
         self.roll_if_needed(batch.len() as u64, segment_bytes);
         let prefix = ouzel_protocol::batch::patched_prefix(header, base_offset, epoch);
@@ -207,9 +216,22 @@ impl Partition {
         self.push_bytes(&batch[prefix.len()..]);
         let end_offset = base_offset + u64::from(header.last_offset_delta) + 1;
         self.leader_epoch = epoch;
-        self.note_batch(BatchRef { base_offset, end_offset, position: start, bytes: batch.len() as u32, max_timestamp: header.max_timestamp });
+        self.note_batch(BatchRef {
+            base_offset,
+            end_offset,
+            position: start,
+            bytes: batch.len() as u32,
+            max_timestamp: header.max_timestamp,
+        });
         let segment = self.segments.back().expect("roll_if_needed opened a segment");
-        Placed { base_offset, end_offset, segment_base: segment.base, position: start - segment.start, end: self.appended, parts: self.slices(start, self.appended) }
+        Placed {
+            base_offset,
+            end_offset,
+            segment_base: segment.base,
+            position: start - segment.start,
+            end: self.appended,
+            parts: self.slices(start, self.appended),
+        }
     }
 
     fn note_batch(&mut self, batch: BatchRef) {
@@ -278,7 +300,11 @@ impl Partition {
             let end = to.min(chunk.end()) - chunk.start;
             slices.push(chunk.bytes.slice(begin as usize..end as usize));
         }
-        debug_assert_eq!(slices.iter().map(|slice| slice.len() as u64).sum::<u64>(), to - from, "cached bytes without a gap");
+        debug_assert_eq!(
+            slices.iter().map(|slice| slice.len() as u64).sum::<u64>(),
+            to - from,
+            "cached bytes without a gap"
+        );
         slices
     }
 
@@ -323,7 +349,8 @@ impl Partition {
             None => self.segments.back().map_or(self.written, |segment| segment.end),
         };
         // A roll's padding also lies between `written` and the next batch; it ends no batch.
-        let segment_end = self.segments.iter().find(|segment| segment.end >= self.written).map_or(end, |segment| segment.end);
+        let segment_end =
+            self.segments.iter().find(|segment| segment.end >= self.written).map_or(end, |segment| segment.end);
         end.min(segment_end).min(self.durable).max(self.written)
     }
 
@@ -454,6 +481,7 @@ impl Partition {
 
     /// Forgets everything in memory and stands at `state` instead: the last effect of a truncation.
     pub(crate) fn reset_to(&mut self, segments: VecDeque<Segment>, written: u64, end_offset: Offset) {
+        self.cuts += 1;
         self.segments = segments;
         self.chunks.clear();
         self.batches.clear();

@@ -32,7 +32,6 @@ struct DiskPlan {
     segment: SegmentId,
     /// Bytes the segment file held when the plan was made.
     valid: u64,
-    max_timestamp: i64,
     end_offset: Offset,
     from: Offset,
     bytes_max: usize,
@@ -57,7 +56,12 @@ impl ReadPlan {
 }
 
 /// See [`crate::Store::plan_read`].
-pub(crate) fn plan(partition: &Partition, from: Offset, bytes_max: usize, at_least_one: bool) -> Result<ReadPlan, StorageError> {
+pub(crate) fn plan(
+    partition: &Partition,
+    from: Offset,
+    bytes_max: usize,
+    at_least_one: bool,
+) -> Result<ReadPlan, StorageError> {
     if from < partition.log_start || from > partition.durable_end {
         return Err(StorageError::OffsetOutOfRange {
             partition: partition.id,
@@ -77,11 +81,11 @@ pub(crate) fn plan(partition: &Partition, from: Offset, bytes_max: usize, at_lea
     let segment_end = align_up(segment.end);
     let valid = partition.written.clamp(segment.start, segment_end) - segment.start;
     let in_this_segment = partition.written >= segment.start && partition.written < segment_end;
-    let straddle = if in_this_segment { partition.slices(partition.written, partition.straddle_end()) } else { Vec::new() };
+    let straddle =
+        if in_this_segment { partition.slices(partition.written, partition.straddle_end()) } else { Vec::new() };
     Ok(ReadPlan(Kind::Disk(DiskPlan {
         segment: SegmentId { partition: partition.id, base: segment.base },
         valid,
-        max_timestamp: segment.max_timestamp,
         end_offset: segment.end_offset.min(partition.durable_end),
         from,
         bytes_max,
@@ -102,7 +106,7 @@ async fn read_disk(core: &Rc<Core>, plan: DiskPlan) -> Result<Vec<Bytes>, Storag
     if plan.valid == 0 {
         return read_straddle(&plan, Vec::new());
     }
-    let open = core.segments.get(plan.segment, plan.valid, plan.max_timestamp).await?;
+    let open = core.open_segment(plan.segment).await?;
     let mut position = open.index.borrow().floor_by_offset(plan.from).map_or(0, |slot| slot.position).min(plan.valid);
     let mut wanted = plan.bytes_max as u64 + INDEX_INTERVAL_BYTES;
     while position < plan.valid {
@@ -172,7 +176,10 @@ fn read_straddle(plan: &DiskPlan, mut head: Vec<u8>) -> Result<Vec<Bytes>, Stora
         head.extend_from_slice(slice);
     }
     let Ok(header) = parse_header(&head) else { return Ok(Vec::new()) };
-    if header.end_offset() <= plan.from || head.len() < header.total_bytes() || (head.len() > plan.bytes_max && !plan.at_least_one) {
+    if header.end_offset() <= plan.from
+        || head.len() < header.total_bytes()
+        || (head.len() > plan.bytes_max && !plan.at_least_one)
+    {
         return Ok(Vec::new());
     }
     head.truncate(header.total_bytes());
@@ -188,7 +195,8 @@ pub(crate) async fn offset_for_timestamp(
     let handle = core.partition(id)?;
     let (segments, log_start, end) = {
         let partition = handle.borrow();
-        let segments: Vec<_> = partition.segments.iter().filter(|segment| segment.max_timestamp >= timestamp).cloned().collect();
+        let segments: Vec<_> =
+            partition.segments.iter().filter(|segment| segment.max_timestamp >= timestamp).cloned().collect();
         (segments, partition.log_start, partition.durable_end)
     };
     for segment in segments {
@@ -198,7 +206,8 @@ pub(crate) async fn offset_for_timestamp(
         loop {
             let mut found = None;
             view.walk(from, |position, header| {
-                let hit = header.max_timestamp >= timestamp && header.end_offset() > log_start && header.base_offset < end;
+                let hit =
+                    header.max_timestamp >= timestamp && header.end_offset() > log_start && header.base_offset < end;
                 if hit {
                     found = Some((position, *header));
                 }

@@ -189,7 +189,12 @@ fn note_scan(report: &mut RecoveryReport, scan: &JournalScan) {
 ///
 /// # Errors
 /// What the file system said; nothing depends on the removal.
-pub async fn retire_old(shard: &Shard, data_dir: &Path, current: Incarnation, live: &BTreeMap<PartitionId, PartitionConfig>) -> Result<(), StorageError> {
+pub async fn retire_old(
+    shard: &Shard,
+    data_dir: &Path,
+    current: Incarnation,
+    live: &BTreeMap<PartitionId, PartitionConfig>,
+) -> Result<(), StorageError> {
     let fs = shard.fs();
     let journals = data_dir.join("journals");
     let failed = |path: &Path, error| StorageError::io("retire", path, error);

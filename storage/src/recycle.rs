@@ -56,7 +56,10 @@ pub(crate) async fn recycle(core: &Rc<Core>, number: u64) -> Result<(), StorageE
         if flush.is_empty() && carry.is_empty() {
             break;
         }
-        for_each_limited(core, flush, FLUSHES_IN_FLIGHT, |core, id| async move { flush_partition(&core, id).await.map(drop) }).await?;
+        for_each_limited(core, flush, FLUSHES_IN_FLIGHT, |core, id| async move {
+            flush_partition(&core, id).await.map(drop)
+        })
+        .await?;
         sync_segments(core).await?;
         carry_forward(core, number).await?;
         if core.all().iter().any(|partition| partition.borrow().is_pinned_by(number)) {
@@ -138,7 +141,11 @@ async fn carry_forward(core: &Rc<Core>, number: u64) -> Result<(), StorageError>
 }
 
 /// The journal entry of a carry: 8 bytes that say where the first batch starts, then the stored bytes.
-pub(crate) fn carry_entry(handle: &Rc<RefCell<Partition>>, partition: &Partition, carry: crate::partition::Carry) -> QueuedEntry {
+pub(crate) fn carry_entry(
+    handle: &Rc<RefCell<Partition>>,
+    partition: &Partition,
+    carry: crate::partition::Carry,
+) -> QueuedEntry {
     let mut parts = vec![crate::store::shared_bytes(&carry.first_batch.to_le_bytes())];
     parts.extend(carry.parts);
     let payload_bytes = parts.iter().map(|part| part.len()).sum();
@@ -167,19 +174,22 @@ pub(crate) fn carry_entry(handle: &Rc<RefCell<Partition>>, partition: &Partition
 /// Makes what was written into segments durable, and moves `synced` of every partition concerned.
 pub(crate) async fn sync_segments(core: &Rc<Core>) -> Result<(), StorageError> {
     let _one_at_a_time = core.syncing.acquire(1).await;
-    let mut targets: Vec<(Rc<RefCell<Partition>>, u64)> = Vec::new();
+    let mut targets: Vec<(Rc<RefCell<Partition>>, u64, u64)> = Vec::new();
     for partition in core.all() {
-        let written = partition.borrow().written;
-        if written > partition.borrow().synced {
-            targets.push((partition, written));
+        let (written, synced, cuts) = {
+            let partition = partition.borrow();
+            (partition.written, partition.synced, partition.cuts)
+        };
+        if written > synced {
+            targets.push((partition, written, cuts));
         }
     }
     let dirty = core.segments.dirty();
-    for_each_limited(core, dirty, SYNCS_IN_FLIGHT, |_, segment: Rc<OpenSegment>| async move { segment.sync().await }).await?;
-    for (partition, written) in targets {
+    for_each_limited(core, dirty, SYNCS_IN_FLIGHT, |_, segment: Rc<OpenSegment>| async move { segment.sync().await })
+        .await?;
+    for (partition, written, cuts) in targets {
         let mut partition = partition.borrow_mut();
-        // A truncation meanwhile may have moved everything back; its own sync stands then.
-        if partition.written >= written {
+        if partition.cuts == cuts {
             partition.sync_to(written);
             core.clean.borrow_mut().push_back(partition.id);
         }
@@ -190,7 +200,12 @@ pub(crate) async fn sync_segments(core: &Rc<Core>) -> Result<(), StorageError> {
 }
 
 /// Runs `work` over the items, at most `limit` at a time, and returns the first error after all have ended.
-async fn for_each_limited<T, F>(core: &Rc<Core>, items: Vec<T>, limit: usize, work: impl Fn(Rc<Core>, T) -> F) -> Result<(), StorageError>
+async fn for_each_limited<T, F>(
+    core: &Rc<Core>,
+    items: Vec<T>,
+    limit: usize,
+    work: impl Fn(Rc<Core>, T) -> F,
+) -> Result<(), StorageError>
 where
     T: 'static,
     F: Future<Output = Result<(), StorageError>> + 'static,
@@ -273,7 +288,11 @@ fn partition_checkpoint(partition: &Partition, number: u64) -> PartitionCheckpoi
                 base_offset: segment.base,
                 bytes: partition.synced.clamp(segment.start, align_up(segment.end)) - segment.start,
                 max_timestamp: segment.max_timestamp,
-                record_end_offset: if partition.synced >= segment.end { segment.end_offset } else { segment.base.max(synced_end_offset(partition)) },
+                record_end_offset: if partition.synced >= segment.end {
+                    segment.end_offset
+                } else {
+                    segment.base.max(synced_end_offset(partition))
+                },
             })
             .collect(),
         producers: Vec::new(),

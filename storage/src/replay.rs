@@ -76,6 +76,10 @@ struct Replayed {
     /// Commit in which the last carry, truncation or drop began. Entries in front of it in that same commit are as
     /// obsolete as those of earlier commits.
     begun: u64,
+    /// Segments below this base are settled or gone, though none is known: the checkpoint's first one was still empty.
+    first_base: Offset,
+    /// Bases of the segments that the checkpoint knew without a byte.
+    unwritten: Vec<Offset>,
     /// Batches that start in the tail, positions counted from the segment's first byte.
     batches: VecDeque<BatchRef>,
     /// An entry whose last fragment has not come yet.
@@ -85,6 +89,20 @@ struct Replayed {
 impl Replayed {
     fn valid_bytes(&self) -> u64 {
         self.state.segments.last().map_or(0, |segment| segment.bytes)
+    }
+
+    /// A log that ends exactly where a segment was opened goes on in that segment: the one before may be padded to its
+    /// block already, and nothing may ever be appended behind padding.
+    fn reopen_unwritten(&mut self) {
+        let state = &mut self.state;
+        let last = state.segments.last().map(|segment| segment.base);
+        if state.tail.is_empty()
+            && last.is_some_and(|base| base < state.end_offset)
+            && self.unwritten.contains(&state.end_offset)
+        {
+            let base = state.end_offset;
+            state.segments.push(RecoveredSegment { base, bytes: 0, end_offset: base, max_timestamp: i64::MIN });
+        }
     }
 
     fn tail_end(&self) -> u64 {
@@ -132,7 +150,12 @@ impl<'a> Replay<'a> {
 
     /// Applies every entry of one commit. Returns how many there were.
     pub(crate) async fn apply_commit(&mut self, bytes: &[u8], commit: &CommitRef) -> Result<u64, StorageError> {
-        let at = |detail: String| StorageError::Corrupt { what: "journal entry", path: PathBuf::new(), position: commit.position, detail };
+        let at = |detail: String| StorageError::Corrupt {
+            what: "journal entry",
+            path: PathBuf::new(),
+            position: commit.position,
+            detail,
+        };
         let parsed = parse_commit(bytes).map_err(|error| at(error.to_string()))?;
         let mut count = 0;
         for entry in parsed.entries() {
@@ -149,6 +172,8 @@ impl<'a> Replay<'a> {
                 state: RecoveredPartition::empty(id),
                 replay_from: 0,
                 begun: 0,
+                first_base: Offset::ZERO,
+                unwritten: Vec::new(),
                 batches: VecDeque::new(),
                 open: None,
             });
@@ -162,7 +187,9 @@ impl<'a> Replay<'a> {
             }
             let before = partition.state.tail.len();
             let problem = match assemble(partition, &header, payload) {
-                Assembled::Whole(header, payload) => apply(&self.files, partition, &header, &payload, commit.sequence).await?,
+                Assembled::Whole(header, payload) => {
+                    apply(&self.files, partition, &header, &payload, commit.sequence).await?
+                }
                 Assembled::Partial => None,
                 Assembled::Orphan => orphan(partition, &header, payload.len()), // d
             };
@@ -204,9 +231,11 @@ impl<'a> Replay<'a> {
             segment.sync().await?;
         }
         let partitions = self.partitions.into_iter().map(|(id, mut partition)| {
+            partition.reopen_unwritten();
             let valid = partition.valid_bytes();
             let tail_bytes = partition.state.tail.len();
-            partition.state.tail_first_batch = partition.batches.front().map_or(tail_bytes, |batch| (batch.position - valid) as usize);
+            partition.state.tail_first_batch =
+                partition.batches.front().map_or(tail_bytes, |batch| (batch.position - valid) as usize);
             (id, partition.state)
         });
         Ok(partitions.collect())
@@ -225,8 +254,10 @@ fn restore(checkpoint: &crate::format::checkpoint::PartitionCheckpoint) -> Repla
         })
         .collect();
     // Segments without a synced byte exist only in the journal; replay opens them again.
+    let first_base = segments.first().map_or(Offset::ZERO, |segment| segment.base);
+    let mut unwritten = Vec::new();
     while segments.last().is_some_and(|segment| segment.bytes == 0) {
-        segments.pop();
+        unwritten.extend(segments.pop().map(|segment| segment.base));
     }
     Replayed {
         state: RecoveredPartition {
@@ -240,6 +271,8 @@ fn restore(checkpoint: &crate::format::checkpoint::PartitionCheckpoint) -> Repla
             tail_first_batch: 0,
         },
         replay_from: checkpoint.replay_from,
+        first_base,
+        unwritten,
         begun: 0,
         batches: VecDeque::new(),
         open: None,
@@ -278,7 +311,10 @@ fn assemble<'a>(partition: &mut Replayed, header: &EntryHeader, payload: &'a [u8
 fn orphan(partition: &Replayed, header: &EntryHeader, bytes: usize) -> Option<&'static str> {
     let segment = partition.state.segments.iter().find(|segment| segment.base == header.segment_base);
     let synced = segment.is_some_and(|segment| header.position + bytes as u64 <= segment.bytes);
-    let newer = partition.state.segments.last().is_some_and(|last| last.base > header.segment_base);
+    let newer = match partition.state.segments.last() {
+        Some(last) => last.base > header.segment_base,
+        None => partition.first_base > header.segment_base,
+    };
     (header.kind == EntryKind::Data && !synced && !newer).then_some("fragment without its beginning")
 }
 
@@ -311,6 +347,8 @@ async fn apply(
                 state: RecoveredPartition::empty(partition.state.id),
                 replay_from: sequence,
                 begun: sequence,
+                first_base: Offset::ZERO,
+                unwritten: Vec::new(),
                 batches: VecDeque::new(),
                 open: None,
             };
@@ -321,10 +359,15 @@ async fn apply(
 }
 
 /// Makes the segment the last one, rolling into it if it is new. `None`: the entry belongs to an older, full segment.
-async fn enter_segment(files: &SegmentFiles, partition: &mut Replayed, base: Offset) -> Result<Option<()>, StorageError> {
+async fn enter_segment(
+    files: &SegmentFiles,
+    partition: &mut Replayed,
+    base: Offset,
+) -> Result<Option<()>, StorageError> {
     match partition.state.segments.last().map(|last| last.base) {
         Some(last) if last == base => return Ok(Some(())),
         Some(last) if last > base => return Ok(None),
+        None if partition.first_base > base => return Ok(None),
         _ => {}
     }
     // h: a rolled segment is padded to the block and leaves nothing behind.
@@ -343,7 +386,10 @@ async fn apply_data(
     payload: &[u8],
 ) -> Result<Option<&'static str>, StorageError> {
     let Ok(batch) = parse_header(payload) else { return Ok(Some("payload is no batch")) };
-    if batch.base_offset != header.base_offset || batch.end_offset() != header.end_offset || batch.total_bytes() != payload.len() {
+    if batch.base_offset != header.base_offset
+        || batch.end_offset() != header.end_offset
+        || batch.total_bytes() != payload.len()
+    {
         return Ok(Some("batch and entry disagree"));
     }
     if enter_segment(files, partition, header.segment_base).await?.is_none() {
@@ -400,7 +446,9 @@ fn replace_tail(partition: &mut Replayed, position: u64, first_batch: usize, byt
         return Some("carried bytes leave a gap");
     }
     partition.state.tail.truncate(keep as usize);
-    partition.batches.retain(|batch| batch.position + u64::from(batch.bytes) <= valid + keep || batch.position < position);
+    partition
+        .batches
+        .retain(|batch| batch.position + u64::from(batch.bytes) <= valid + keep || batch.position < position);
     let Some(new) = bytes.get(skip as usize..) else { return None };
     partition.state.tail.extend_from_slice(new);
     let mut at = position + first_batch as u64;
@@ -479,14 +527,19 @@ async fn flush_blocks(files: &SegmentFiles, partition: &mut Replayed) -> Result<
         return Ok(());
     }
     let segment = partition.state.segments.last().expect("a tail belongs to a segment");
-    let open = files.get(SegmentId { partition: partition.state.id, base: segment.base }, segment.bytes, segment.max_timestamp).await?;
+    let id = SegmentId { partition: partition.state.id, base: segment.base };
+    let open = files.get(id, || Ok((segment.bytes, segment.max_timestamp))).await?;
     let mut position = segment.bytes;
     for piece in partition.state.tail[..whole].chunks(SEGMENT_WRITE_BYTES_MAX) {
         let end = position + piece.len() as u64;
         let mut chunk = TailChunk::with_capacity(piece.len());
         chunk.append(piece);
-        let starting: Vec<BatchRef> =
-            partition.batches.iter().filter(|batch| batch.position >= position && batch.position < end).copied().collect();
+        let starting: Vec<BatchRef> = partition
+            .batches
+            .iter()
+            .filter(|batch| batch.position >= position && batch.position < end)
+            .copied()
+            .collect();
         open.write(position, chunk.slice(0..piece.len()), 0, &starting).await?;
         position = end;
     }

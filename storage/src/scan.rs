@@ -10,7 +10,9 @@ use ouzel_runtime::{AlignedBuf, File, OpenMode, Shard};
 use crate::config::BLOCK;
 use crate::error::StorageError;
 use crate::format::checkpoint::Checkpoint;
-use crate::format::commit::{COMMIT_HEADER_BYTES, Commit, CommitError, CommitHeader, EntryKind, parse_commit, peek_header};
+use crate::format::commit::{
+    COMMIT_HEADER_BYTES, Commit, CommitError, CommitHeader, EntryKind, parse_commit, peek_header,
+};
 use crate::mutation::{self, Mutation};
 use crate::recover::CutReport;
 use crate::segment::read_all;
@@ -93,7 +95,11 @@ impl JournalScan {
 }
 
 /// Reads the checkpoint and every file of a journal and decides, by the table in `recover.rs`, what replay accepts.
-pub(crate) async fn scan_journal(shard: &Shard, directory: &Path, incarnation: Incarnation) -> Result<JournalScan, StorageError> {
+pub(crate) async fn scan_journal(
+    shard: &Shard,
+    directory: &Path,
+    incarnation: Incarnation,
+) -> Result<JournalScan, StorageError> {
     let checkpoint = read_checkpoint(shard, directory, incarnation).await?;
     let mut files = open_files(shard, directory).await?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -105,7 +111,11 @@ pub(crate) async fn scan_journal(shard: &Shard, directory: &Path, incarnation: I
     decide(checkpoint, files, &found, &damaged)
 }
 
-async fn read_checkpoint(shard: &Shard, directory: &Path, incarnation: Incarnation) -> Result<Checkpoint, StorageError> {
+async fn read_checkpoint(
+    shard: &Shard,
+    directory: &Path,
+    incarnation: Incarnation,
+) -> Result<Checkpoint, StorageError> {
     let mut best: Option<Checkpoint> = None;
     let mut problems = Vec::new();
     for slot in 0..2 {
@@ -120,7 +130,9 @@ async fn read_checkpoint(shard: &Shard, directory: &Path, incarnation: Incarnati
             Ok(checkpoint) if checkpoint.incarnation != incarnation => {
                 problems.push(format!("slot {slot} is of start {}", checkpoint.incarnation));
             }
-            Ok(checkpoint) if best.as_ref().is_none_or(|best| best.generation < checkpoint.generation) => best = Some(checkpoint),
+            Ok(checkpoint) if best.as_ref().is_none_or(|best| best.generation < checkpoint.generation) => {
+                best = Some(checkpoint)
+            }
             Ok(_) => {}
             Err(error) => problems.push(format!("slot {slot}: {error}")),
         }
@@ -135,13 +147,19 @@ async fn read_checkpoint(shard: &Shard, directory: &Path, incarnation: Incarnati
 
 async fn open_files(shard: &Shard, directory: &Path) -> Result<Vec<ScanFile>, StorageError> {
     let mut files = Vec::new();
-    let entries = shard.fs().read_dir(directory).await.map_err(|error| StorageError::io("list journal", directory, error))?;
+    let entries =
+        shard.fs().read_dir(directory).await.map_err(|error| StorageError::io("list journal", directory, error))?;
     for entry in entries.into_iter().filter(|entry| entry.name.ends_with(".journal")) {
         let path = directory.join(&entry.name);
-        let file = shard.fs().open(&path, OpenMode::ReadWrite).await.map_err(|error| StorageError::io("open journal", &path, error))?;
+        let file = shard
+            .fs()
+            .open(&path, OpenMode::ReadWrite)
+            .await
+            .map_err(|error| StorageError::io("open journal", &path, error))?;
         // A killed process may have left bytes that only the drive's cache holds (rule J3).
         file.fdatasync().await.map_err(|error| StorageError::io("fdatasync journal", &path, error))?;
-        let bytes = file.len().await.map_err(|error| StorageError::io("size journal", &path, error))? / BLOCK as u64 * BLOCK as u64;
+        let bytes = file.len().await.map_err(|error| StorageError::io("size journal", &path, error))? / BLOCK as u64
+            * BLOCK as u64;
         files.push(ScanFile { path, file, bytes });
     }
     Ok(files)
@@ -188,7 +206,8 @@ async fn scan_file(
                 continue;
             }
             Err(CommitError::Damaged(_)) => {
-                if let Some(header) = bytes.first_chunk::<COMMIT_HEADER_BYTES>().and_then(|bytes| peek_header(bytes).ok())
+                if let Some(header) =
+                    bytes.first_chunk::<COMMIT_HEADER_BYTES>().and_then(|bytes| peek_header(bytes).ok())
                     && is_ours(&header, checkpoint)
                 {
                     damaged.push((index, position, header));
@@ -223,7 +242,8 @@ fn decide(
         accepted.push(commit.clone());
     }
     let next = expected.0;
-    let vouched = found.values().map(|commit| commit.durable_sequence).max().unwrap_or(0).max(checkpoint.durable_sequence);
+    let vouched =
+        found.values().map(|commit| commit.durable_sequence).max().unwrap_or(0).max(checkpoint.durable_sequence);
     let suspect = damaged.iter().find(|(_, _, header)| header.fields.sequence == next);
     let (file, position) = match (suspect, found.get(&next), accepted.last()) {
         (Some((file, position, _)), _, _) => (*file, *position),
@@ -237,7 +257,9 @@ fn decide(
             what: "journal commit",
             path,
             position,
-            detail: format!("commit {next} is damaged or missing, yet the journal vouches for everything up to {vouched}"),
+            detail: format!(
+                "commit {next} is damaged or missing, yet the journal vouches for everything up to {vouched}"
+            ),
         });
     }
     let later = found.range(next..).next().map(|(sequence, _)| *sequence);
@@ -246,7 +268,9 @@ fn decide(
         position,
         sequence: next,
         detail: match (suspect, later) {
-            (Some((_, _, header)), _) => format!("damaged commit of {} entries, {} bytes", header.entry_count, header.length),
+            (Some((_, _, header)), _) => {
+                format!("damaged commit of {} entries, {} bytes", header.entry_count, header.length)
+            }
             (None, Some(later)) => format!("commit {next} is missing before commit {later}"),
             (None, None) => String::new(),
         },

@@ -6,13 +6,14 @@
 //! missing or damaged.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ouzel_protocol::batch::parse_header;
 use ouzel_protocol::{Offset, PartitionId};
-use ouzel_runtime::{AlignedBuf, File, OpenMode, SharedSlice, Shard};
+use ouzel_runtime::sync::Notify;
+use ouzel_runtime::{AlignedBuf, File, OpenMode, Shard, SharedSlice};
 
 use crate::config::{BLOCK, INDEX_INTERVAL_BYTES};
 use crate::error::StorageError;
@@ -79,7 +80,13 @@ pub(crate) struct OpenSegment {
 
 impl OpenSegment {
     /// Writes one aligned piece at its place and notes its checksums and index slots in memory.
-    pub(crate) async fn write(&self, position: u64, bytes: SharedSlice, start: u64, batches: &[BatchRef]) -> Result<(), StorageError> {
+    pub(crate) async fn write(
+        &self,
+        position: u64,
+        bytes: SharedSlice,
+        start: u64,
+        batches: &[BatchRef],
+    ) -> Result<(), StorageError> {
         let end = position + bytes.len() as u64;
         self.grow_to(end).await?;
         let (written, bytes) = self.data.write_at(bytes, position).await;
@@ -212,32 +219,66 @@ pub(crate) struct SegmentFiles {
     shard: Shard,
     data_dir: PathBuf,
     open_max: usize,
-    open: RefCell<BTreeMap<(PartitionId, Offset), (u64, Rc<OpenSegment>)>>,
+    open: RefCell<BTreeMap<SegmentKey, (u64, Rc<OpenSegment>)>>,
+    opening: RefCell<BTreeSet<SegmentKey>>,
+    opened: Notify,
     clock: Cell<u64>,
+}
+
+type SegmentKey = (PartitionId, Offset);
+
+/// A segment being opened; ends however the opening ends.
+struct Opening<'a> {
+    files: &'a SegmentFiles,
+    key: SegmentKey,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.files.opening.borrow_mut().remove(&self.key);
+        self.files.opened.notify_all();
+    }
 }
 
 impl SegmentFiles {
     pub(crate) fn new(shard: &Shard, data_dir: &Path, open_max: usize) -> Self {
-        Self { shard: shard.clone(), data_dir: data_dir.to_owned(), open_max, open: RefCell::new(BTreeMap::new()), clock: Cell::new(0) }
+        Self {
+            shard: shard.clone(),
+            data_dir: data_dir.to_owned(),
+            open_max,
+            open: RefCell::new(BTreeMap::new()),
+            opening: RefCell::new(BTreeSet::new()),
+            opened: Notify::new(),
+            clock: Cell::new(0),
+        }
     }
 
-    /// The segment, opened (or created, where `valid_bytes` is 0) if it is not open. `valid_bytes` is what the log
-    /// believes to be written; side-file slots beyond are ignored.
-    pub(crate) async fn get(&self, id: SegmentId, valid_bytes: u64, max_timestamp: i64) -> Result<Rc<OpenSegment>, StorageError> {
-        if let Some(segment) = self.touch(id) {
-            return Ok(segment);
+    /// The segment, opened (or created, where no byte is valid) if it is not open. `extent` says how many bytes the log
+    /// believes to be written and their largest timestamp; it is asked when the opening begins, because what was true
+    /// before a wait may not be. One opening per segment at a time: the one in the table is the only one that counts.
+    pub(crate) async fn get(
+        &self,
+        id: SegmentId,
+        extent: impl Fn() -> Result<(u64, i64), StorageError>,
+    ) -> Result<Rc<OpenSegment>, StorageError> {
+        let key = (id.partition, id.base);
+        loop {
+            if let Some(segment) = self.touch(id) {
+                return Ok(segment);
+            }
+            if self.opening.borrow_mut().insert(key) {
+                break;
+            }
+            self.opened.notified().await;
         }
-        let opened = if valid_bytes == 0 {
+        let _opening = Opening { files: self, key };
+        let (valid_bytes, max_timestamp) = extent()?;
+        let segment = Rc::new(if valid_bytes == 0 {
             self.create(id).await?
         } else {
             self.open_existing(id, valid_bytes, max_timestamp).await?
-        };
-        // Another task may have opened it meanwhile; its side files are the ones in use.
-        if let Some(segment) = self.touch(id) {
-            return Ok(segment);
-        }
-        let segment = Rc::new(opened);
-        self.open.borrow_mut().insert((id.partition, id.base), (self.tick(), segment.clone()));
+        });
+        self.open.borrow_mut().insert(key, (self.tick(), segment.clone()));
         self.shrink();
         Ok(segment)
     }
@@ -270,7 +311,12 @@ impl SegmentFiles {
 
     /// Segments with unsynced writes, by partition and base.
     pub(crate) fn dirty(&self) -> Vec<Rc<OpenSegment>> {
-        self.open.borrow().values().filter(|(_, segment)| segment.dirty.get()).map(|(_, segment)| segment.clone()).collect()
+        self.open
+            .borrow()
+            .values()
+            .filter(|(_, segment)| segment.dirty.get())
+            .map(|(_, segment)| segment.clone())
+            .collect()
     }
 
     /// Forgets the open files of a partition from `base` on.
@@ -292,7 +338,9 @@ impl SegmentFiles {
         // A file of this name can only be what an earlier start wrote beyond its last checkpoint.
         for kind in ["segment", "check", "index"] {
             match fs.remove_file(&segment_path(&self.data_dir, id, kind)).await {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed("remove stale segment", error)),
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed("remove stale segment", error));
+                }
                 _ => {}
             }
         }
@@ -301,7 +349,9 @@ impl SegmentFiles {
         let index = self.side(id, "index", OpenMode::Create).await?;
         if !mutation::is(Mutation::NoFdatasync) {
             fs.sync_dir(&directory).await.map_err(|error| failed("sync partition directory", error))?;
-            fs.sync_dir(&self.data_dir.join("partitions")).await.map_err(|error| failed("sync partitions directory", error))?;
+            fs.sync_dir(&self.data_dir.join("partitions"))
+                .await
+                .map_err(|error| failed("sync partitions directory", error))?;
         }
         Ok(OpenSegment {
             id,
@@ -319,11 +369,21 @@ impl SegmentFiles {
 
     async fn side(&self, id: SegmentId, kind: &str, mode: OpenMode) -> Result<Side, StorageError> {
         let path = segment_path(&self.data_dir, id, kind);
-        let file = self.shard.fs().open(&path, mode).await.map_err(|error| StorageError::io("open side file", &path, error))?;
+        let file = self
+            .shard
+            .fs()
+            .open(&path, mode)
+            .await
+            .map_err(|error| StorageError::io("open side file", &path, error))?;
         Ok(Side { file, path, on_disk: 0 })
     }
 
-    async fn open_existing(&self, id: SegmentId, valid_bytes: u64, max_timestamp: i64) -> Result<OpenSegment, StorageError> {
+    async fn open_existing(
+        &self,
+        id: SegmentId,
+        valid_bytes: u64,
+        max_timestamp: i64,
+    ) -> Result<OpenSegment, StorageError> {
         let path = segment_path(&self.data_dir, id, "segment");
         let data = self
             .shard

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use ouzel_protocol::batch::BatchHeader;
 use ouzel_protocol::{Durability, Incarnation, LeaderEpoch, Offset, PartitionId, ShardIndex};
-use ouzel_runtime::{SharedSlice, Shard, TailChunk};
+use ouzel_runtime::{Shard, SharedSlice, TailChunk};
 
 use crate::admission::Reservation;
 use crate::commit::commit_loop;
@@ -329,7 +329,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StorageError::OffsetOutOfRange`], [`StorageError::UnknownPartition`].
-    pub fn plan_read(&self, id: PartitionId, from: Offset, bytes_max: usize, at_least_one: bool) -> Result<ReadPlan, StorageError> {
+    pub fn plan_read(
+        &self,
+        id: PartitionId,
+        from: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Result<ReadPlan, StorageError> {
         read::plan(&self.0.partition(id)?.borrow(), from, bytes_max, at_least_one)
     }
 
@@ -348,7 +354,11 @@ impl Store {
             let Ok(handle) = self.0.partition(id) else { return };
             let moved = {
                 let partition = handle.borrow();
-                if partition.durable_end > offset || partition.phase == Phase::Dropped || self.0.is_poisoned() || self.0.stopping.get() {
+                if partition.durable_end > offset
+                    || partition.phase == Phase::Dropped
+                    || self.0.is_poisoned()
+                    || self.0.stopping.get()
+                {
                     return;
                 }
                 partition.moved.clone()
@@ -361,7 +371,11 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::read`].
-    pub async fn offset_for_timestamp(&self, id: PartitionId, timestamp: i64) -> Result<Option<(Offset, i64)>, StorageError> {
+    pub async fn offset_for_timestamp(
+        &self,
+        id: PartitionId,
+        timestamp: i64,
+    ) -> Result<Option<(Offset, i64)>, StorageError> {
         read::offset_for_timestamp(&self.0, id, timestamp).await
     }
 
@@ -429,7 +443,9 @@ async fn prepare_directories(shard: &Shard, data_dir: &Path, journal: &Path) -> 
     let fs = shard.fs();
     // A start that died before it was committed may have left this directory; nothing in it counts.
     match fs.remove_dir_all(journal).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StorageError::io("remove stale journal", journal, error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StorageError::io("remove stale journal", journal, error));
+        }
         _ => {}
     }
     for directory in [&data_dir.join("journals"), &data_dir.join("partitions"), journal] {

@@ -93,7 +93,12 @@ pub(crate) async fn truncate(store: &Store, id: PartitionId, to: Offset) -> Resu
     {
         let mut partition = handle.borrow_mut();
         if to < partition.log_start || to > partition.end_offset {
-            return Err(StorageError::OffsetOutOfRange { partition: id, offset: to, log_start: partition.log_start, end: partition.end_offset });
+            return Err(StorageError::OffsetOutOfRange {
+                partition: id,
+                offset: to,
+                log_start: partition.log_start,
+                end: partition.end_offset,
+            });
         }
         if to == partition.end_offset {
             return Ok(to);
@@ -132,7 +137,12 @@ async fn cut_log(core: &Rc<Core>, handle: &SharedPartition, to: Offset) -> Resul
         let entry = {
             let partition = handle.borrow();
             let parts = vec![shared_bytes(&cut.first_batch.to_le_bytes()), shared_bytes(&cut.rest)];
-            let mut entry = entry(EntryKind::Truncate, handle, &partition, parts.into_iter().filter(|part| !part.is_empty()).collect());
+            let mut entry = entry(
+                EntryKind::Truncate,
+                handle,
+                &partition,
+                parts.into_iter().filter(|part| !part.is_empty()).collect(),
+            );
             entry.header.base_offset = cut.end_offset;
             entry.header.end_offset = cut.end_offset;
             entry.header.segment_base = cut.segment.base;
@@ -155,11 +165,11 @@ async fn cut_log(core: &Rc<Core>, handle: &SharedPartition, to: Offset) -> Resul
 /// The last effect: memory stands where the entry says. Returns the bases of segments that are gone.
 async fn apply_cut(core: &Rc<Core>, handle: &SharedPartition, cut: &Cut) -> Result<Vec<Offset>, StorageError> {
     let id = handle.borrow().id;
+    // A sync in flight would write the ranges it saw before the cut.
+    let _no_sync = core.syncing.acquire(1).await;
     if cut.boundary > 0 {
-        let (bytes, timestamp) = (cut.boundary, cut.max_timestamp);
-        let valid = handle.borrow().written.min(crate::partition::align_up(cut.segment.end)) - cut.segment.start;
-        let open = core.segments.get(SegmentId { partition: id, base: cut.segment.base }, valid, timestamp).await?;
-        open.truncate(bytes, timestamp);
+        let open = core.open_segment(SegmentId { partition: id, base: cut.segment.base }).await?;
+        open.truncate(cut.boundary, cut.max_timestamp);
     } else {
         core.segments.forget(id, cut.segment.base);
     }
@@ -167,7 +177,8 @@ async fn apply_cut(core: &Rc<Core>, handle: &SharedPartition, cut: &Cut) -> Resu
     let (dirty, cached) = (partition.dirty_bytes(), partition.cached_bytes());
     let file = partition.pinned_by().unwrap_or_else(|| core.journal.current_number());
     let mut segments = std::mem::take(&mut partition.segments);
-    let removed: Vec<Offset> = segments.iter().map(|segment| segment.base).filter(|base| *base > cut.segment.base).collect();
+    let removed: Vec<Offset> =
+        segments.iter().map(|segment| segment.base).filter(|base| *base > cut.segment.base).collect();
     segments.retain(|segment| segment.base <= cut.segment.base);
     let start = cut.segment.start;
     let written = start + cut.boundary;
@@ -235,7 +246,14 @@ async fn find_cut(core: &Rc<Core>, handle: &SharedPartition, to: Offset) -> Resu
     })
     .await?;
     let rest = view.bytes(boundary, position).await?;
-    Ok(Cut { boundary, rest, first_batch: first_batch - boundary, end_offset, max_timestamp: segment.max_timestamp, segment })
+    Ok(Cut {
+        boundary,
+        rest,
+        first_batch: first_batch - boundary,
+        end_offset,
+        max_timestamp: segment.max_timestamp,
+        segment,
+    })
 }
 
 /// See [`Store::advance_log_start`].
@@ -245,7 +263,12 @@ pub(crate) async fn advance_log_start(store: &Store, id: PartitionId, to: Offset
     let entry = {
         let partition = handle.borrow();
         if to > partition.durable_end {
-            return Err(StorageError::OffsetOutOfRange { partition: id, offset: to, log_start: partition.log_start, end: partition.durable_end });
+            return Err(StorageError::OffsetOutOfRange {
+                partition: id,
+                offset: to,
+                log_start: partition.log_start,
+                end: partition.durable_end,
+            });
         }
         if to <= partition.log_start {
             return Ok(partition.log_start);
@@ -300,7 +323,9 @@ pub(crate) async fn drop_partition(store: &Store, id: PartitionId) -> Result<(),
     core.flushed.notify_all();
     let directory = partition_dir(&core.data_dir, id);
     match core.shard.fs().remove_dir_all(&directory).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StorageError::io("remove partition", &directory, error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StorageError::io("remove partition", &directory, error))
+        }
         _ => Ok(()),
     }
 }
@@ -309,7 +334,9 @@ async fn remove_segment_files(core: &Rc<Core>, id: SegmentId) -> Result<(), Stor
     for kind in ["segment", "check", "index"] {
         let path = segment_path(&core.data_dir, id, kind);
         match core.shard.fs().remove_file(&path).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StorageError::io("remove segment", &path, error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StorageError::io("remove segment", &path, error));
+            }
             _ => {}
         }
     }

@@ -26,13 +26,17 @@ pub(crate) struct SegmentView {
 
 impl SegmentView {
     /// The view as of now. The partition must not be truncated while it is used.
-    pub(crate) async fn open(core: &Rc<Core>, handle: &SharedPartition, segment: &Segment) -> Result<Self, StorageError> {
+    pub(crate) async fn open(
+        core: &Rc<Core>,
+        handle: &SharedPartition,
+        segment: &Segment,
+    ) -> Result<Self, StorageError> {
         let (id, valid) = {
             let partition = handle.borrow();
             let valid = partition.written.clamp(segment.start, align_up(segment.end)) - segment.start;
             (SegmentId { partition: partition.id, base: segment.base }, valid)
         };
-        let open = if valid > 0 { Some(core.segments.get(id, valid, segment.max_timestamp).await?) } else { None };
+        let open = if valid > 0 { Some(core.open_segment(id).await?) } else { None };
         Ok(Self { handle: handle.clone(), segment: segment.clone(), open, valid })
     }
 
@@ -87,14 +91,22 @@ impl SegmentView {
     }
 
     /// Visits batches from byte `position` on, until the visitor returns false or the segment's data ends.
-    pub(crate) async fn walk(&self, mut position: u64, mut visit: impl FnMut(u64, &BatchHeader) -> bool) -> Result<(), StorageError> {
+    pub(crate) async fn walk(
+        &self,
+        mut position: u64,
+        mut visit: impl FnMut(u64, &BatchHeader) -> bool,
+    ) -> Result<(), StorageError> {
         let data_end = self.segment.end - self.segment.start;
         let header_bytes = BATCH_HEADER_BYTES as u64;
         while position + header_bytes <= data_end {
             let window_at = position;
             let window = self.bytes(position, (position + WINDOW_BYTES).min(data_end)).await?;
             while let Some(rest) = window.get((position - window_at) as usize..) {
-                if rest.len() < BATCH_HEADER_BYTES && position + header_bytes <= data_end && !window.is_empty() && position > window_at {
+                if rest.len() < BATCH_HEADER_BYTES
+                    && position + header_bytes <= data_end
+                    && !window.is_empty()
+                    && position > window_at
+                {
                     break;
                 }
                 // Zeros: the padding of a rolled segment.

@@ -10,7 +10,9 @@ use ouzel_protocol::records::{BatchBuilder, Dialect};
 use ouzel_protocol::{Codec, Durability, Incarnation, LeaderEpoch, Offset, PartitionId, ShardIndex};
 use ouzel_runtime::sim::{SimDisk, SimOutcome, run_sim};
 use ouzel_runtime::{RunConfig, Shard};
-use ouzel_storage::{AssignedIds, CommittedStart, PartitionConfig, StorageError, Store, StoreConfig, recover, retire_old};
+use ouzel_storage::{
+    AssignedIds, CommittedStart, PartitionConfig, StorageError, Store, StoreConfig, recover, retire_old,
+};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -85,7 +87,16 @@ impl Node {
             let index = ShardIndex(index as u16);
             let journal_id = self.rng.random();
             stores.push(
-                Store::create(&self.shard, &self.data_dir, index, self.incarnation, journal_id, small_config(), partitions).await?,
+                Store::create(
+                    &self.shard,
+                    &self.data_dir,
+                    index,
+                    self.incarnation,
+                    journal_id,
+                    small_config(),
+                    partitions,
+                )
+                .await?,
             );
         }
         self.committed = Some(CommittedStart { incarnation: self.incarnation, shards });

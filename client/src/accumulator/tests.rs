@@ -1,6 +1,8 @@
 //! Tests of the accumulator: time is a number here, and the broker is whatever the test says.
 
-use ouzel_protocol::{Durability, ErrorCode, LeaderEpoch, Offset};
+use std::time::Duration;
+
+use ouzel_protocol::{Durability, ErrorCode, LeaderEpoch, Offset, TopicId};
 use proptest::prelude::*;
 
 use super::*;
@@ -131,7 +133,7 @@ fn an_owner_without_room_holds_up_nobody_else() {
         away.extend(accumulator.take_ready(start));
     }
     assert_eq!(away.len(), 2, "requests_in_flight of the even owner");
-    let _ = push(&mut accumulator, 1, b"a", start);
+    push(&mut accumulator, 1, b"a", start);
     push(&mut accumulator, 0, b"b", start);
     accumulator.close_all();
     assert_eq!(accumulator.take_ready(start)[0].batches[0].partition, PartitionIndex(1));

@@ -94,12 +94,13 @@ fn positions_move_behind_what_was_fetched_and_old_records_are_cut_off() {
 fn a_result_from_before_a_seek_is_dropped() {
     let now = Instant::now();
     let mut state = state(ConsumerConfig::default(), 1);
-    let old = only(state.plan(&image(1), now));
     state.assign(&"t".into(), PartitionIndex(0), Offset(100));
-    let result = row(&old.asked[0], ErrorCode::None, vec![batch(0, 10)]);
+    let old = only(state.plan(&image(1), now));
+    state.assign(&"t".into(), PartitionIndex(0), Offset(5));
+    let result = row(&old.asked[0], ErrorCode::None, vec![batch(100, 10)]);
     state.apply(&old.asked[0], Ok(&result), now, 0.5);
     assert!(state.take_chunk().is_none());
-    assert_eq!(only(state.plan(&image(1), now)).request.partitions[0].offset, Offset(100));
+    assert_eq!(only(state.plan(&image(1), now)).request.partitions[0].offset, Offset(5));
 }
 
 #[test]

@@ -42,9 +42,14 @@ pub(super) enum Fate {
 /// A completed change that no fdatasync has covered yet.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    Write { offset: usize, bytes: Vec<u8> },
+    Write {
+        offset: usize,
+        bytes: Vec<u8>,
+    },
     /// The file is made exactly this long; new bytes are zero.
-    Resize { bytes: usize },
+    Resize {
+        bytes: usize,
+    },
 }
 
 #[derive(Clone, Debug, Default)]

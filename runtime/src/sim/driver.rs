@@ -268,9 +268,7 @@ fn file_request(file: FileId, op: FileOp, pace: Pace) -> (Request, FileBuf, u32)
             (Request::Write { file, offset, bytes }, FileBuf::Write(buf), pace.write_us)
         }
         FileOp::Datasync | FileOp::Sync => (Request::Sync { file }, FileBuf::None, pace.sync_us),
-        FileOp::Allocate { offset, bytes } => {
-            (Request::Allocate { file, offset, bytes }, FileBuf::None, pace.path_us)
-        }
+        FileOp::Allocate { offset, bytes } => (Request::Allocate { file, offset, bytes }, FileBuf::None, pace.path_us),
         FileOp::Truncate { bytes } => (Request::Truncate { file, bytes }, FileBuf::None, pace.path_us),
         FileOp::Len => (Request::Length { file }, FileBuf::None, pace.path_us),
     }

@@ -23,7 +23,8 @@ use ouzel_bench::verify::{VerifyOptions, VerifyReport};
 use ouzel_protocol::Durability;
 use serde_json::json;
 
-use crate::args::{AcksArg, BenchCommand, BenchCommonArgs, BenchVerifyArgs, DialectArg, DurabilityArg, GlobalArgs};
+use crate::args::{AcksArg, GlobalArgs};
+use crate::bench_args::{BenchCommand, BenchCommonArgs, BenchVerifyArgs, DialectArg, DurabilityArg};
 use crate::output::{print_json, print_line, table};
 
 /// How often the progress line is drawn.

@@ -1,6 +1,8 @@
 //! `ouzel produce`: a record for each line of stdin. Owns the way from a line to a record; batching, order and retries
 //! are the client's. The lines come from a thread of their own, the rest runs on the CLI's main thread.
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use ouzel_client::{Acks, ClientError, PartitionIndex, ProducerConfig, Record};
@@ -80,6 +82,10 @@ async fn send_lines(args: &ProduceArgs, global: &GlobalArgs) -> Result<u64> {
 
 /// Counts lines on stderr; hides itself where that is not a terminal.
 fn progress_bar() -> ProgressBar {
+    if std::io::stdin().is_terminal() {
+        // Somebody is typing there.
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {human_pos} lines, {per_sec}");
     bar.set_style(style.expect("a constant template"));

@@ -109,7 +109,9 @@ fn what_the_broker_does_not_know_is_refused_with_what_to_do() {
 fn garbage_closes_its_connection_and_the_broker_goes_on() {
     let directory = directory();
     let broker = Broker::start(directory.path(), &["--shards", "1"]);
-    let huge = (2u32 << 30).to_le_bytes();
+    // The header of a frame of 2 GiB.
+    let mut huge = [0; 24];
+    huge[..4].copy_from_slice(&(2u32 << 30).to_le_bytes());
     let garbage: Vec<u8> = (0..1_000_000u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     for bytes in [&huge[..], &garbage] {
         let mut stream = TcpStream::connect(&broker.native).expect("connected");

@@ -210,7 +210,9 @@ impl Ledger {
 
     /// What that read returned. A read overtaken by a truncation or drop may fall short, never differ.
     pub(crate) fn shown(&mut self, partition: PartitionId, from: Offset, expected: &Expected, seen: &[Seen]) {
-        self.tell(|| format!("{partition}: shown from {from}: {:?}", seen.iter().map(|seen| seen.base.0).collect::<Vec<_>>()));
+        self.tell(|| {
+            format!("{partition}: shown from {from}: {:?}", seen.iter().map(|seen| seen.base.0).collect::<Vec<_>>())
+        });
         let overtaken = self.overtaken(partition, expected);
         if let Err(what) = check_read(from, expected, seen, overtaken) {
             self.violate(format!("partition {partition}: read from {from}: {what}"));
@@ -364,12 +366,7 @@ impl Log {
 
     /// Compares a whole log after a restart with the timeline, then makes it the timeline. Returns what was lost, of
     /// which nothing (any more) was promised.
-    fn settle(
-        &mut self,
-        log_start: Offset,
-        end: Offset,
-        seen: &[Seen],
-    ) -> Result<BTreeMap<Offset, Entry>, String> {
+    fn settle(&mut self, log_start: Offset, end: Offset, seen: &[Seen]) -> Result<BTreeMap<Offset, Entry>, String> {
         if log_start < self.log_start || log_start > self.log_start_asked {
             return Err(format!(
                 "the log starts at {log_start}, it was moved to {} and asked to {}",

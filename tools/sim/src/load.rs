@@ -29,12 +29,7 @@ impl Load {
     /// Runs the load to its end: every batch sent and answered, every change made.
     pub(crate) async fn run(node: Rc<Node>, plan: LifePlan) {
         let shard = node.shard.clone();
-        let load = Rc::new(Load {
-            node,
-            plan,
-            batches_left: Cell::new(plan.batches),
-            changes_done: Cell::new(false),
-        });
+        let load = Rc::new(Load { node, plan, batches_left: Cell::new(plan.batches), changes_done: Cell::new(false) });
         let mut rng = SmallRng::seed_from_u64(plan.seed);
         let mut tasks = Vec::new();
         // The first change creates the first topic, so that producers have where to send.
@@ -131,7 +126,8 @@ impl Load {
         self.node.world.note_stats(open.shard_index, open.store.stats());
         match ack {
             Ok(level) => {
-                if asked == Durability::Disk && level == Durability::Written && open.config.borrow().durability == asked {
+                if asked == Durability::Disk && level == Durability::Written && open.config.borrow().durability == asked
+                {
                     self.violate(format!("partition {}: asked for disk, answered at written", open.partition));
                 }
                 let visible = open.visible();
@@ -178,7 +174,9 @@ impl Load {
         let expected = self.node.world.ledger.borrow_mut().expect(id, from, visible);
         let plan = match open.store.plan_read(id, from, bytes_max, true) {
             Ok(plan) => plan,
-            Err(error) => return self.violate(format!("partition {id}: plan at {from}, visible to {visible}: {error}")),
+            Err(error) => {
+                return self.violate(format!("partition {id}: plan at {from}, visible to {visible}: {error}"));
+            }
         };
         match open.store.read(plan).await {
             Ok(parts) => match parse(&parts) {

@@ -18,7 +18,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::report::{Summary, Totals};
 
 #[derive(Parser)]
-#[command(name = "ouzel-sim", about = "Deterministic simulator of ouzel's storage: power cuts, kills, restarts", version)]
+#[command(
+    name = "ouzel-sim",
+    about = "Deterministic simulator of ouzel's storage: power cuts, kills, restarts",
+    version
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -75,7 +79,9 @@ fn power_cut(args: &PowerCut) -> anyhow::Result<bool> {
         let seed = args.seed.wrapping_add(index);
         let summary = Summary { args: args.clone(), seed, rounds: index + 1 };
         summary.on_panic();
-        match round::play(seed, args.verbose) {
+        let played = round::play(seed, args.verbose);
+        drop(std::panic::take_hook());
+        match played {
             Ok(report) => totals.add(&report),
             Err(what) => {
                 summary.print_failure(&totals, &what);

@@ -57,7 +57,8 @@ pub(crate) fn run_all(args: &PowerCut) -> anyhow::Result<bool> {
     let mut all_good = sound.is_none();
     if !args.json {
         println!("{:<28} {}", "mutation", "result");
-        let result = sound.as_deref().map_or_else(|| format!("passes {} rounds", args.rounds), |line| format!("FAILED {line}"));
+        let result =
+            sound.as_deref().map_or_else(|| format!("passes {} rounds", args.rounds), |line| format!("FAILED {line}"));
         println!("{:<28} {result}", "(none)");
     }
     let (mut caught, mut survived) = (0, Vec::new());

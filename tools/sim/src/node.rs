@@ -85,7 +85,8 @@ impl Node {
         let fs = shard.fs();
         fs.create_dir_all(&dir).await.map_err(|error| format!("create data directory: {error}"))?;
         fs.sync_dir(Path::new("/")).await.map_err(|error| format!("sync root: {error}"))?;
-        let (mut log, loaded) = MetadataLog::open(&fs, &dir.join("metadata")).await.map_err(|error| error.to_string())?;
+        let (mut log, loaded) =
+            MetadataLog::open(&fs, &dir.join("metadata")).await.map_err(|error| error.to_string())?;
         let mut image = match &loaded.snapshot {
             Some(snapshot) => MetadataImage::decode_snapshot(snapshot).map_err(|error| error.to_string())?,
             None => MetadataImage::new(),
@@ -97,9 +98,8 @@ impl Node {
         world.check_metadata(&image);
 
         world.phase.set(Phase::Recovering);
-        let committed = image
-            .node(NODE)
-            .map(|node| CommittedStart { incarnation: node.incarnation, shards: node.shards });
+        let committed =
+            image.node(NODE).map(|node| CommittedStart { incarnation: node.incarnation, shards: node.shards });
         let live: BTreeMap<PartitionId, PartitionConfig> = image
             .partitions()
             .map(|(topic, _, partition)| (partition.partition_id, world.partition_config(&topic.config)))
@@ -207,7 +207,8 @@ impl Node {
         let mut seen = Vec::new();
         let mut from = log_start;
         while from < end {
-            let plan = store.plan_read(id, from, 100_000, true).map_err(|error| format!("plan to read back: {error}"))?;
+            let plan =
+                store.plan_read(id, from, 100_000, true).map_err(|error| format!("plan to read back: {error}"))?;
             let parts = store.read(plan).await.map_err(|error| format!("read back: {error}"))?;
             let batches = parse(&parts).map_err(|what| format!("partition {id}: read back at {from}: {what}"))?;
             let Some(last) = batches.last() else {
@@ -299,5 +300,9 @@ pub(crate) fn parse(parts: &[impl AsRef<[u8]>]) -> Result<Vec<Seen>, String> {
             hash: payload::hash(batch),
         });
     }
-    if bytes == joined.len() { Ok(seen) } else { Err(format!("{} bytes after the last whole batch", joined.len() - bytes)) }
+    if bytes == joined.len() {
+        Ok(seen)
+    } else {
+        Err(format!("{} bytes after the last whole batch", joined.len() - bytes))
+    }
 }

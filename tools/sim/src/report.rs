@@ -60,10 +60,19 @@ impl Totals {
         println!("power cuts       {} ({} kills)", disk.cuts, disk.kills);
         println!("recoveries cut   {}", sum.recoveries_cut);
         println!("unsynced writes  {} kept, {} dropped, {} torn", disk.kept, disk.dropped, disk.torn);
-        println!("batches          {} sent, {} acked at disk, {} at written", counts.sent, counts.acked_disk, counts.acked_written);
+        println!(
+            "batches          {} sent, {} acked at disk, {} at written",
+            counts.sent, counts.acked_disk, counts.acked_written
+        );
         println!("read             {} batches by readers, {} after restarts", counts.read, counts.verified);
-        println!("lost, allowed    {} never acked, {} acked at written before a cut", counts.lost_unpromised, counts.lost_written);
-        println!("changes          {} truncations, {} log-start moves, {} drops", counts.truncations, counts.log_start_moves, counts.drops);
+        println!(
+            "lost, allowed    {} never acked, {} acked at written before a cut",
+            counts.lost_unpromised, counts.lost_written
+        );
+        println!(
+            "changes          {} truncations, {} log-start moves, {} drops",
+            counts.truncations, counts.log_start_moves, counts.drops
+        );
         println!("torn tails       {} ({} crashes with a commit in flight)", sum.torn_tails, sum.unsealed);
         println!("journal          {} wraps, {} carries, {} checkpoints", sum.wraps, sum.carries, sum.checkpoints);
         println!("every promise held");

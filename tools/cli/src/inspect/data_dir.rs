@@ -50,6 +50,15 @@ pub(super) fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
         add_commits(&mut partitions, journal);
         findings.extend(journal.findings.clone());
     }
+    if log.image.is_some() {
+        let before = partitions.len();
+        partitions.retain(|_, held| held.name.is_some());
+        if partitions.len() < before {
+            findings
+                .notes
+                .push(format!("{} dropped partition(s) are still in the journals", before - partitions.len()));
+        }
+    }
     if verify {
         for journal in &journals {
             verify_segments(path, journal, &mut findings)?;
@@ -155,7 +164,7 @@ fn verify_segments(path: &Path, journal: &Journal, findings: &mut Findings) -> R
 fn partitions_section(partitions: &BTreeMap<PartitionId, Held>) -> Section {
     let rows = partitions.iter().map(|(id, held)| {
         vec![
-            held.name.clone().unwrap_or_else(|| "(dropped)".to_string()),
+            held.name.clone().unwrap_or_else(|| "?".to_string()),
             id.to_string(),
             held.shard.map_or_else(|| "-".to_string(), |shard| shard.to_string()),
             held.log_start.to_string(),

@@ -8,17 +8,17 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// The binary under test.
-pub const OUZEL: &str = env!("CARGO_BIN_EXE_ouzel");
+pub(crate) const OUZEL: &str = env!("CARGO_BIN_EXE_ouzel");
 /// Journals that are quick to make and wrap soon.
 const SMALL: &[&str] = &["--set", "journal.bytes.max=32MiB", "--set", "memory.bytes.max=64MiB"];
 
 /// A directory on a real file system, beside the build.
-pub fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory")
 }
 
 /// A command of the binary that knows nothing of the environment's own settings.
-pub fn ouzel(words: &[&str]) -> Command {
+pub(crate) fn ouzel(words: &[&str]) -> Command {
     let mut command = Command::new(OUZEL);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("OUZEL_") {
@@ -30,12 +30,12 @@ pub fn ouzel(words: &[&str]) -> Command {
 }
 
 /// Runs a command to its end.
-pub fn run(words: &[&str]) -> Output {
+pub(crate) fn run(words: &[&str]) -> Output {
     ouzel(words).output().expect("the binary runs")
 }
 
 /// Runs a command with `input` on stdin to its end.
-pub fn run_with_input(words: &[&str], input: &[u8]) -> Output {
+pub(crate) fn run_with_input(words: &[&str], input: &[u8]) -> Output {
     let mut child = ouzel(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -52,18 +52,18 @@ pub fn run_with_input(words: &[&str], input: &[u8]) -> Output {
 }
 
 /// Stdout of a command that must succeed.
-pub fn stdout_of(output: &Output) -> String {
+pub(crate) fn stdout_of(output: &Output) -> String {
     assert!(output.status.success(), "{}: {}", output.status, stderr_of(output));
     String::from_utf8(output.stdout.clone()).expect("text")
 }
 
 /// Everything on stderr.
-pub fn stderr_of(output: &Output) -> String {
+pub(crate) fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Asserts that a command was refused with one line that says all of `words`.
-pub fn assert_refused(output: &Output, words: &[&str]) {
+pub(crate) fn assert_refused(output: &Output, words: &[&str]) {
     let stderr = stderr_of(output);
     assert!(!output.status.success(), "not refused: {stderr}");
     assert!(output.status.code().is_some(), "ended by a signal: {stderr}");
@@ -76,18 +76,18 @@ pub fn assert_refused(output: &Output, words: &[&str]) {
 }
 
 /// A running broker; killed and reaped when dropped.
-pub struct Broker {
+pub(crate) struct Broker {
     child: Child,
     stdin: Option<ChildStdin>,
     data_dir: PathBuf,
-    pub ready: String,
-    pub native: String,
+    pub(crate) ready: String,
+    pub(crate) native: String,
 }
 
 impl Broker {
     /// Starts a broker on free ports and waits for its ready line.
-    pub fn start(data_dir: &Path, words: &[&str]) -> Broker {
-        let mut child = ouzel(&["serve", "--native", "127.0.0.1:0", "--log-level", "warn", "--stop-with-stdin"])
+    pub(crate) fn start(data_dir: &Path, words: &[&str]) -> Broker {
+        let mut child = ouzel(&["serve", "--native", "127.0.0.1:0", "--log-level", "error", "--stop-with-stdin"])
             .arg("--data-dir")
             .arg(data_dir)
             .args(SMALL)
@@ -105,34 +105,34 @@ impl Broker {
     }
 
     /// Runs a command against this broker.
-    pub fn run(&self, words: &[&str]) -> Output {
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
         run(&[words, &["--bootstrap", &self.native]].concat())
     }
 
     /// Runs a command that must succeed and returns its stdout.
-    pub fn stdout(&self, words: &[&str]) -> String {
+    pub(crate) fn stdout(&self, words: &[&str]) -> String {
         stdout_of(&self.run(words))
     }
 
     /// Runs a command that must succeed and reads its stdout as JSON.
-    pub fn json(&self, words: &[&str]) -> serde_json::Value {
+    pub(crate) fn json(&self, words: &[&str]) -> serde_json::Value {
         serde_json::from_str(&self.stdout(&[words, &["--json"]].concat())).expect("one JSON object")
     }
 
     /// Produces lines.
-    pub fn produce(&self, words: &[&str], input: &str) -> Output {
+    pub(crate) fn produce(&self, words: &[&str], input: &str) -> Output {
         run_with_input(&[&["produce"], words, &["--bootstrap", &self.native]].concat(), input.as_bytes())
     }
 
     /// Kills the broker as `kill -9` does, and starts it again on the same data.
-    pub fn kill_and_restart(mut self, words: &[&str]) -> Broker {
+    pub(crate) fn kill_and_restart(mut self, words: &[&str]) -> Broker {
         self.child.kill().expect("killed");
         self.child.wait().expect("reaped");
         Broker::start(&self.data_dir.clone(), words)
     }
 
     /// Stops in good order; the exit code must be 0.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         drop(self.stdin.take());
         let status = self.child.wait().expect("ended");
         assert!(status.success(), "{status}");
@@ -148,35 +148,35 @@ impl Drop for Broker {
 }
 
 /// A child that is killed when dropped, with its stdout to be read by lines.
-pub struct Following {
+pub(crate) struct Following {
     child: Child,
-    pub lines: BufReader<std::process::ChildStdout>,
+    pub(crate) lines: BufReader<std::process::ChildStdout>,
 }
 
 impl Following {
     /// Starts a command whose output is read while it runs.
-    pub fn start(words: &[&str]) -> Following {
+    pub(crate) fn start(words: &[&str]) -> Following {
         let mut child = ouzel(words).stdout(Stdio::piped()).spawn().expect("the binary runs");
         let lines = BufReader::new(child.stdout.take().expect("stdout"));
         Following { child, lines }
     }
 
     /// The next line, without its newline.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("a line");
         line.trim_end().to_string()
     }
 
     /// Everything that is left, and the exit status.
-    pub fn rest(mut self) -> (String, std::process::ExitStatus) {
+    pub(crate) fn rest(mut self) -> (String, std::process::ExitStatus) {
         let mut rest = String::new();
         self.lines.read_to_string(&mut rest).expect("text");
         (rest, self.child.wait().expect("ended"))
     }
 
     /// Process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
