@@ -1,7 +1,9 @@
 //! Append-only memory that readers share while it grows: [`TailChunk`] has one writer, [`SharedSlice`]s see a prefix that
 //! never changes again. The only shared mutable memory of the workspace. A slice may go to any core.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -17,13 +19,46 @@ pub struct TailChunk {
 
 /// The memory of a chunk. Its `AlignedBuf` is only an owner here: nobody makes a reference to the whole of it, every
 /// access goes through its raw pointer, bounded by a `filled` that only grows.
-struct ChunkMemory(AlignedBuf);
+struct ChunkMemory(ManuallyDrop<AlignedBuf>);
+
+/// Chunks of this size are kept for reuse: they come and go at the rate of the log, and fresh memory costs the kernel a
+/// cleared page each 4 KiB.
+const REUSED_BYTES: usize = 256 * 1024;
+/// At most this many of them a thread: 16 MiB.
+const REUSED_COUNT_MAX: usize = 64;
+
+thread_local! {
+    static REUSED: RefCell<Vec<AlignedBuf>> = const { RefCell::new(Vec::new()) };
+}
+
+impl ChunkMemory {
+    fn new(bytes: usize) -> Self {
+        let reused = if bytes == REUSED_BYTES { REUSED.with_borrow_mut(Vec::pop) } else { None };
+        Self(ManuallyDrop::new(reused.unwrap_or_else(|| AlignedBuf::zeroed(bytes))))
+    }
+}
+
+impl Drop for ChunkMemory {
+    fn drop(&mut self) {
+        // SAFETY: the buffer is taken once, here, and the memory is not used again: the last `Arc` to it is going.
+        let buf = unsafe { ManuallyDrop::take(&mut self.0) };
+        if buf.len() == REUSED_BYTES && buf.capacity() == REUSED_BYTES {
+            // A thread that is ending has no cache any more; the buffer is freed with the closure then.
+            let _ = REUSED.try_with(|reused| {
+                let mut reused = reused.borrow_mut();
+                if reused.len() < REUSED_COUNT_MAX {
+                    reused.push(buf);
+                }
+            });
+        }
+    }
+}
 
 impl TailChunk {
-    /// Zeroed memory for `bytes` bytes, rounded up to a multiple of [`ALIGN`](crate::ALIGN).
+    /// Memory for `bytes` bytes, rounded up to a multiple of [`ALIGN`](crate::ALIGN).
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { memory: Arc::new(ChunkMemory(AlignedBuf::zeroed(bytes))), filled: 0 }
+        Self { memory: Arc::new(ChunkMemory::new(bytes)), filled: 0 }
     }
 
     /// Bytes appended so far.
@@ -76,7 +111,8 @@ impl TailChunk {
     /// When `bytes` exceed [`remaining`](Self::remaining).
     pub fn append_zeros(&mut self, bytes: usize) {
         assert!(bytes <= self.remaining(), "append of {bytes} zeros to a chunk with {} left", self.remaining());
-        // The memory was zeroed at the start and nothing beyond `filled` was ever written.
+        // SAFETY: as in `append`; the memory may have served before, so the zeros are written.
+        unsafe { std::ptr::write_bytes(self.memory.0.as_raw().add(self.filled), 0, bytes) }
         self.filled += bytes;
     }
 
@@ -152,7 +188,7 @@ impl From<SharedSlice> for Bytes {
 impl From<AlignedBuf> for SharedSlice {
     fn from(buf: AlignedBuf) -> Self {
         let bytes = buf.len();
-        Self { memory: Arc::new(ChunkMemory(buf)), start: 0, bytes }
+        Self { memory: Arc::new(ChunkMemory(ManuallyDrop::new(buf))), start: 0, bytes }
     }
 }
 

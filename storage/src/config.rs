@@ -76,9 +76,9 @@ impl StoreConfig {
         (self.journal_bytes_max / self.journal_file_bytes) as usize
     }
 
-    /// Largest batch this shard can journal and hold.
+    /// Largest batch this shard can journal and hold: it must fit the files that are neither reserved nor being recycled.
     pub fn batch_bytes_max(&self) -> usize {
-        (self.journal_bytes_max as usize / 2).min(self.dirty_bytes_max)
+        (self.journal_bytes_max as usize / 4).min(self.dirty_bytes_max)
     }
 
     /// Asserts the relations that the engine relies on; a violation is a programming error of the caller.

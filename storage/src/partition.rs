@@ -153,6 +153,8 @@ pub(crate) struct Partition {
     /// Journal files that cover log positions: (file number, position after the last byte it covers).
     coverage: VecDeque<(u64, u64)>,
     chunks: VecDeque<Chunk>,
+    /// Capacity of all chunks together, in bytes.
+    cached_bytes: usize,
     batches: VecDeque<BatchRef>,
     /// Fires whenever `durable_end` or the phase changes.
     pub(crate) moved: Rc<Notify>,
@@ -179,6 +181,7 @@ impl Partition {
             flushing: false,
             coverage: VecDeque::new(),
             chunks: VecDeque::new(),
+            cached_bytes: 0,
             batches: VecDeque::new(),
             moved: Rc::new(Notify::new()),
         }
@@ -270,6 +273,7 @@ impl Partition {
                 debug_assert!(self.appended.is_multiple_of(BLOCK as u64), "chunks begin on block boundaries");
                 let last = self.chunks.back().map_or(0, |chunk| chunk.bytes.capacity());
                 let capacity = bytes.len().next_multiple_of(BLOCK).max(last * 2).clamp(BLOCK, CHUNK_BYTES_MAX);
+                self.cached_bytes += capacity;
                 self.chunks.push_back(Chunk { start: self.appended, bytes: TailChunk::with_capacity(capacity) });
                 continue;
             }
@@ -453,6 +457,7 @@ impl Partition {
             return None;
         }
         let chunk = self.chunks.pop_front()?;
+        self.cached_bytes -= chunk.bytes.capacity();
         let cached_from = self.chunks.front().map_or(self.appended, |next| next.start);
         while self.batches.front().is_some_and(|batch| batch.position < cached_from) {
             self.batches.pop_front();
@@ -467,7 +472,7 @@ impl Partition {
 
     /// Memory held by the chunks, in bytes.
     pub(crate) fn cached_bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum()
+        self.cached_bytes
     }
 
     /// Everything durable up to here (commit order).
@@ -484,6 +489,7 @@ impl Partition {
         self.cuts += 1;
         self.segments = segments;
         self.chunks.clear();
+        self.cached_bytes = 0;
         self.batches.clear();
         self.coverage.clear();
         self.appended = written;

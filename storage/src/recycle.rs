@@ -187,6 +187,7 @@ pub(crate) async fn sync_segments(core: &Rc<Core>) -> Result<(), StorageError> {
     let dirty = core.segments.dirty();
     for_each_limited(core, dirty, SYNCS_IN_FLIGHT, |_, segment: Rc<OpenSegment>| async move { segment.sync().await })
         .await?;
+    core.segments.sync_directories().await?;
     for (partition, written, cuts) in targets {
         let mut partition = partition.borrow_mut();
         if partition.cuts == cuts {

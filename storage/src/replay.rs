@@ -76,7 +76,7 @@ struct Replayed {
     /// Commit in which the last carry, truncation or drop began. Entries in front of it in that same commit are as
     /// obsolete as those of earlier commits.
     begun: u64,
-    /// Segments below this base are settled or gone, though none is known: the checkpoint's first one was still empty.
+    /// Base of the first segment there is, known here or not: entries of earlier ones are settled or gone.
     first_base: Offset,
     /// Bases of the segments that the checkpoint knew without a byte.
     unwritten: Vec<Offset>,
@@ -230,6 +230,7 @@ impl<'a> Replay<'a> {
         for segment in self.files.dirty() {
             segment.sync().await?;
         }
+        self.files.sync_directories().await?;
         let partitions = self.partitions.into_iter().map(|(id, mut partition)| {
             partition.reopen_unwritten();
             let valid = partition.valid_bytes();
@@ -339,6 +340,9 @@ async fn apply(
             state.log_start = state.log_start.max(header.base_offset);
             let keep = state.segments.iter().rposition(|segment| segment.base <= state.log_start).unwrap_or(0);
             state.segments.drain(..keep.min(state.segments.len().saturating_sub(1)));
+            if let Some(first) = state.segments.first() {
+                partition.first_base = partition.first_base.max(first.base);
+            }
             Ok(None)
         }
         EntryKind::Drop => {
@@ -496,6 +500,10 @@ async fn apply_truncate(
     payload: &[u8],
 ) -> Result<Option<&'static str>, StorageError> {
     let Some((first_batch, bytes)) = split_carried(payload) else { return Ok(Some("truncation without its prefix")) };
+    if partition.first_base > header.segment_base {
+        // The log start has moved past the cut since: what the checkpoint knows was all appended after it.
+        return Ok(None);
+    }
     while partition.state.segments.last().is_some_and(|last| last.base > header.segment_base) {
         partition.state.segments.pop();
         partition.state.tail.clear();

@@ -2,8 +2,8 @@
 //! recycler, read by fetches. Lives on the owner shard. Knows nothing of offsets beyond what the index says.
 //!
 //! The `.check` side file is evidence: it is written and synced with the segment, before a checkpoint may claim the
-//! bytes (rules F1, J5). The `.index` is derived: it is written beside them, never synced, and rebuilt where it is
-//! missing or damaged.
+//! bytes (rules F1, J5). The `.index` is derived: it is written beside them, synced only over an
+//! older content, and rebuilt where it is missing or damaged.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,18 +42,24 @@ struct Side {
     path: PathBuf,
     /// Bytes that the file holds for certain (written, perhaps not synced).
     on_disk: u64,
+    /// Bytes of the file that may hold slots of a content that is gone: cut away, or never checkpointed before a crash.
+    stale: u64,
 }
 
 impl Side {
-    /// Writes what `content` has beyond `on_disk`, whole blocks, the last one padded with zeros.
+    /// Writes what `content` has beyond `on_disk`, whole blocks, the last one padded with zeros; over stale bytes, all of
+    /// it and zeros to their end.
     async fn append(&mut self, content: &[u8]) -> Result<(), StorageError> {
-        if content.len() as u64 == self.on_disk {
+        if content.len() as u64 == self.on_disk && self.stale == 0 {
             return Ok(());
         }
-        let from = self.on_disk.min(content.len() as u64) / BLOCK as u64 * BLOCK as u64;
+        let from = match self.stale {
+            0 => self.on_disk.min(content.len() as u64) / BLOCK as u64 * BLOCK as u64,
+            _ => 0,
+        };
         let rest = &content[from as usize..];
         // At least one zero slot ends the file: what an earlier content left behind is never read as ours.
-        let mut image = AlignedBuf::zeroed(rest.len() + 1);
+        let mut image = AlignedBuf::zeroed((rest.len() + 1).max(self.stale as usize));
         image[..rest.len()].copy_from_slice(rest);
         let (written, _) = self.file.write_at(image, from).await;
         written.map_err(|error| StorageError::io("write side file", &self.path, error))?;
@@ -137,7 +143,8 @@ impl OpenSegment {
         self.max_timestamp.set(self.max_timestamp.get().max(max_timestamp));
     }
 
-    /// Makes everything written so far durable: side file, then both fdatasyncs. The index goes along unsynced.
+    /// Makes everything written so far durable: side file, then both fdatasyncs. The index goes along, unsynced
+    /// unless it replaces an older content.
     pub(crate) async fn sync(&self) -> Result<(), StorageError> {
         if !self.dirty.replace(false) {
             return Ok(());
@@ -152,10 +159,18 @@ impl OpenSegment {
         appended?;
         let mut index_side = self.index_side.take().expect("one sync at a time");
         let appended = index_side.append(&index).await;
+        // Slots of a content that is gone look as good as ours: they are overwritten for good before any checkpoint can
+        // make the bytes they point at valid again.
+        let stale = std::mem::take(&mut index_side.stale) > 0;
+        let index_file = index_side.file.clone();
+        let index_path = index_side.path.clone();
         *self.index_side.borrow_mut() = Some(index_side);
         appended?;
         if mutation::is(Mutation::NoFdatasync) {
             return Ok(());
+        }
+        if stale {
+            index_file.fdatasync().await.map_err(|error| StorageError::io("fdatasync index", &index_path, error))?;
         }
         self.data.fdatasync().await.map_err(|error| StorageError::io("fdatasync segment", &self.path, error))?;
         check_file.fdatasync().await.map_err(|error| StorageError::io("fdatasync side file", &check_path, error))
@@ -167,10 +182,12 @@ impl OpenSegment {
         assert_eq!(covered, position, "truncation lands on a range boundary");
         self.index.borrow_mut().truncate(position);
         self.max_timestamp.set(max_timestamp);
-        for side in [&self.check_side, &self.index_side] {
-            if let Some(side) = side.borrow_mut().as_mut() {
-                side.on_disk = 0;
-            }
+        if let Some(side) = self.check_side.borrow_mut().as_mut() {
+            side.on_disk = 0;
+        }
+        if let Some(side) = self.index_side.borrow_mut().as_mut() {
+            side.stale = side.stale.max(side.on_disk);
+            side.on_disk = 0;
         }
         self.dirty.set(true);
     }
@@ -223,6 +240,10 @@ pub(crate) struct SegmentFiles {
     opening: RefCell<BTreeSet<SegmentKey>>,
     opened: Notify,
     clock: Cell<u64>,
+    /// Partitions whose directory exists for certain.
+    directories: RefCell<BTreeSet<PartitionId>>,
+    /// Directories with names that no sync covers yet.
+    unsynced_directories: RefCell<BTreeSet<PathBuf>>,
 }
 
 type SegmentKey = (PartitionId, Offset);
@@ -250,6 +271,8 @@ impl SegmentFiles {
             opening: RefCell::new(BTreeSet::new()),
             opened: Notify::new(),
             clock: Cell::new(0),
+            directories: RefCell::new(BTreeSet::new()),
+            unsynced_directories: RefCell::new(BTreeSet::new()),
         }
     }
 
@@ -324,6 +347,11 @@ impl SegmentFiles {
         self.open.borrow_mut().retain(|(id, segment_base), _| *id != partition || *segment_base < base);
     }
 
+    /// Forgets that the partition's directory exists.
+    pub(crate) fn forget_directory(&self, partition: PartitionId) {
+        self.directories.borrow_mut().remove(&partition);
+    }
+
     /// Forgets one segment.
     pub(crate) fn forget_one(&self, partition: PartitionId, base: Offset) {
         self.open.borrow_mut().remove(&(partition, base));
@@ -333,26 +361,15 @@ impl SegmentFiles {
         let fs = self.shard.fs();
         let directory = partition_dir(&self.data_dir, id.partition);
         let path = segment_path(&self.data_dir, id, "segment");
-        let failed = |stage, error| StorageError::io(stage, &path, error);
-        fs.create_dir_all(&directory).await.map_err(|error| failed("create partition directory", error))?;
-        // A file of this name can only be what an earlier start wrote beyond its last checkpoint.
-        for kind in ["segment", "check", "index"] {
-            match fs.remove_file(&segment_path(&self.data_dir, id, kind)).await {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(failed("remove stale segment", error));
-                }
-                _ => {}
-            }
+        if self.directories.borrow_mut().insert(id.partition) {
+            let failed = |error| StorageError::io("create partition directory", &directory, error);
+            fs.create_dir_all(&directory).await.map_err(failed)?;
+            self.unsynced_directories.borrow_mut().insert(self.data_dir.join("partitions"));
         }
-        let data = fs.open(&path, OpenMode::Create).await.map_err(|error| failed("create segment", error))?;
-        let check = self.side(id, "check", OpenMode::Create).await?;
-        let index = self.side(id, "index", OpenMode::Create).await?;
-        if !mutation::is(Mutation::NoFdatasync) {
-            fs.sync_dir(&directory).await.map_err(|error| failed("sync partition directory", error))?;
-            fs.sync_dir(&self.data_dir.join("partitions"))
-                .await
-                .map_err(|error| failed("sync partitions directory", error))?;
-        }
+        let data = self.create_file(id, "segment").await?;
+        let check = self.create_side(id, "check").await?;
+        let index = self.create_side(id, "index").await?;
+        self.unsynced_directories.borrow_mut().insert(directory);
         Ok(OpenSegment {
             id,
             path,
@@ -367,6 +384,40 @@ impl SegmentFiles {
         })
     }
 
+    /// A file of this name can only be what an earlier start wrote beyond its last checkpoint; it is replaced.
+    async fn create_file(&self, id: SegmentId, kind: &str) -> Result<File, StorageError> {
+        let fs = self.shard.fs();
+        let path = segment_path(&self.data_dir, id, kind);
+        let mut created = fs.open(&path, OpenMode::Create).await;
+        if created.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
+            fs.remove_file(&path).await.map_err(|error| StorageError::io("remove stale segment", &path, error))?;
+            created = fs.open(&path, OpenMode::Create).await;
+        }
+        created.map_err(|error| StorageError::io("create segment", &path, error))
+    }
+
+    async fn create_side(&self, id: SegmentId, kind: &str) -> Result<Side, StorageError> {
+        let file = self.create_file(id, kind).await?;
+        Ok(Side { file, path: segment_path(&self.data_dir, id, kind), on_disk: 0, stale: 0 })
+    }
+
+    /// Makes the names of new segments durable. Called after the segments themselves are synced and before a checkpoint
+    /// may name them; many new files cost few syncs this way.
+    pub(crate) async fn sync_directories(&self) -> Result<(), StorageError> {
+        let directories = std::mem::take(&mut *self.unsynced_directories.borrow_mut());
+        if mutation::is(Mutation::NoFdatasync) {
+            return Ok(());
+        }
+        for directory in directories {
+            match self.shard.fs().sync_dir(&directory).await {
+                // Dropped with its partition meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                other => other.map_err(|error| StorageError::io("sync directory", &directory, error))?,
+            }
+        }
+        Ok(())
+    }
+
     async fn side(&self, id: SegmentId, kind: &str, mode: OpenMode) -> Result<Side, StorageError> {
         let path = segment_path(&self.data_dir, id, kind);
         let file = self
@@ -375,7 +426,7 @@ impl SegmentFiles {
             .open(&path, mode)
             .await
             .map_err(|error| StorageError::io("open side file", &path, error))?;
-        Ok(Side { file, path, on_disk: 0 })
+        Ok(Side { file, path, on_disk: 0, stale: 0 })
     }
 
     async fn open_existing(
@@ -424,13 +475,14 @@ impl SegmentFiles {
         let mut side = match self.side(id, "index", OpenMode::ReadWrite).await {
             Ok(side) => side,
             Err(StorageError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                self.side(id, "index", OpenMode::Create).await?
+                self.create_side(id, "index").await?
             }
             Err(error) => return Err(error),
         };
         let bytes = read_all(&side.file, &side.path).await?;
         let (index, _) = IndexMap::from_bytes(id, &bytes, valid_bytes);
-        side.on_disk = 0;
+        // What was read may be newer than what the disk holds for certain, so even a clean file is not trusted.
+        (side.on_disk, side.stale) = (0, bytes.len() as u64);
         Ok((index, side))
     }
 }

@@ -320,6 +320,7 @@ pub(crate) async fn drop_partition(store: &Store, id: PartitionId) -> Result<(),
         core.cache_changed(partition.cached_bytes(), 0);
     }
     core.segments.forget(id, Offset::ZERO);
+    core.segments.forget_directory(id);
     core.flushed.notify_all();
     let directory = partition_dir(&core.data_dir, id);
     match core.shard.fs().remove_dir_all(&directory).await {

@@ -16,8 +16,21 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    print_error(&format!("{error:#}"));
+    print_error(&said_once(error));
     ExitCode::from(EXIT_FAILURE)
+}
+
+/// The error and its causes, but for causes that an error above them has quoted already.
+fn said_once(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
 }
 
 /// Prints a command line that was refused, or the help or version that was asked for.

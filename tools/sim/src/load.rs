@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use crate::ledger::Seen;
 use crate::node::{Node, Open, parse};
 use crate::payload;
-use crate::plan::LifePlan;
+use crate::plan::{LifePlan, PARTITIONS_MAX};
 
 /// The load of one life.
 pub(crate) struct Load {
@@ -195,8 +195,11 @@ impl Load {
     async fn change(self: &Rc<Self>, mut rng: SmallRng) {
         let mut result = Ok(());
         let wanted = self.node.world.plan.topics as usize;
-        while result.is_ok() && self.node.image.borrow().topics().count() < wanted {
-            result = self.create_topic(&mut rng).await;
+        let present = self.node.image.borrow().topics().count();
+        for _ in present..wanted {
+            if result.is_ok() {
+                result = self.create_topic(&mut rng).await;
+            }
         }
         for _ in 0..self.plan.changes {
             if result.is_err() || self.failed() {
@@ -219,6 +222,10 @@ impl Load {
 
     async fn create_topic(&self, rng: &mut SmallRng) -> Result<(), String> {
         let world = &self.node.world;
+        let room = PARTITIONS_MAX.saturating_sub(self.node.open.borrow().len());
+        if room == 0 {
+            return Ok(());
+        }
         let number = world.next_topic.get();
         world.next_topic.set(number + 1);
         let name = format!("topic-{number}");
@@ -226,7 +233,7 @@ impl Load {
         let command = Command::CreateTopic {
             name: name.clone(),
             topic_id: TopicId(u128::from(number) + 1),
-            partitions: rng.random_range(1..=3),
+            partitions: rng.random_range(1..=3).min(room as u32),
             replication_factor: 1,
             configs: vec![("ouzel.durability".to_owned(), level.to_owned())],
         };

@@ -7,6 +7,9 @@ use rand::{Rng, SeedableRng};
 
 const KIB: usize = 1024;
 
+/// Partitions of a node at once.
+pub(crate) const PARTITIONS_MAX: usize = 12;
+
 /// How one life of the node ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -54,7 +57,9 @@ impl RoundPlan {
     pub(crate) fn draw(seed: u64) -> RoundPlan {
         let mut rng = SmallRng::seed_from_u64(seed);
         let commit_bytes_max = [8, 16, 32][rng.random_range(0..3usize)] * KIB;
-        let file_bytes = [64, 128, 256][rng.random_range(0..3usize)] * KIB;
+        // Small enough to come round often; large enough that the file producers leave free holds a carry of every
+        // partition, and that the end of a file too short for a commit is not most of it.
+        let file_bytes = (commit_bytes_max * 8).max([128, 192, 256][rng.random_range(0..3usize)] * KIB);
         let files = rng.random_range(4..=6usize);
         let journal_bytes_max = file_bytes * files;
         let dirty_bytes_max = rng.random_range(2..=8usize) * 64 * KIB;
@@ -92,7 +97,8 @@ impl RoundPlan {
     /// Bytes of the next batch.
     pub(crate) fn batch_bytes(&self, rng: &mut SmallRng) -> usize {
         if rng.random_range(0..64) < self.large_of_64 {
-            let most = (self.store.commit_bytes_max * 5).min(self.store.batch_bytes_max());
+            let most = (self.store.commit_bytes_max * 5).min(self.store.journal_bytes_max as usize / 3);
+            let most = most.min(self.store.batch_bytes_max());
             return rng.random_range(self.store.commit_bytes_max..=most);
         }
         match rng.random_range(0..8u32) {
