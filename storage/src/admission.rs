@@ -13,16 +13,57 @@ struct Waiting {
     waker: Option<Waker>,
 }
 
-pub(crate) struct Admission {
+#[derive(Default)]
+struct Queue {
     waiting: RefCell<VecDeque<Waiting>>,
-    reserved: Rc<Cell<usize>>,
+    reserved: Cell<usize>,
+}
+
+impl Queue {
+    /// Bytes were given back unused: whoever is first looks again.
+    fn give_back(&self, bytes: usize) {
+        self.reserved.set(self.reserved.get() - bytes);
+        self.wake_front();
+    }
+
+    fn wake_front(&self) {
+        let waker = self.waiting.borrow().front().and_then(|front| front.waker.clone());
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn is_front(&self, granted: &Rc<Cell<bool>>) -> bool {
+        self.waiting.borrow().front().is_some_and(|front| Rc::ptr_eq(&front.granted, granted))
+    }
+
+    /// Grants the front of the queue.
+    fn grant_front(&self) {
+        let front = self.waiting.borrow_mut().pop_front();
+        if let Some(front) = front {
+            self.reserved.set(self.reserved.get() + front.bytes);
+            front.granted.set(true);
+            if let Some(waker) = front.waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+pub(crate) struct Admission {
+    queue: Rc<Queue>,
 }
 
 /// Bytes promised to one append. Dropping it gives them back.
-#[derive(Debug)]
 pub struct Reservation {
     bytes: usize,
-    reserved: Rc<Cell<usize>>,
+    queue: Rc<Queue>,
+}
+
+impl std::fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reservation").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
 }
 
 impl Reservation {
@@ -30,22 +71,25 @@ impl Reservation {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// The bytes were appended and count as dirty now: nobody gains room.
+    pub(crate) fn spend(mut self) {
+        self.queue.reserved.set(self.queue.reserved.get() - self.bytes);
+        self.bytes = 0;
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.reserved.set(self.reserved.get() - self.bytes);
+        if self.bytes > 0 {
+            self.queue.give_back(self.bytes);
+        }
     }
 }
 
 impl Admission {
     pub(crate) fn new() -> Self {
-        Self { waiting: RefCell::new(VecDeque::new()), reserved: Rc::new(Cell::new(0)) }
-    }
-
-    fn promise(&self, bytes: usize) -> Reservation {
-        self.reserved.set(self.reserved.get() + bytes);
-        Reservation { bytes, reserved: self.reserved.clone() }
+        Self { queue: Rc::default() }
     }
 
     /// Waits its turn until `has_room(reserved, bytes)`. `refused` is asked first at every wake-up.
@@ -59,77 +103,120 @@ impl Admission {
         if let Some(error) = refused() {
             return Err(error);
         }
-        if self.waiting.borrow().is_empty() && has_room(self.reserved.get(), bytes) {
-            return Ok(self.promise(bytes));
+        let queue = &self.queue;
+        if queue.waiting.borrow().is_empty() && has_room(queue.reserved.get(), bytes) {
+            queue.reserved.set(queue.reserved.get() + bytes);
+            return Ok(Reservation { bytes, queue: queue.clone() });
         }
         let granted = Rc::new(Cell::new(false));
-        self.waiting.borrow_mut().push_back(Waiting { bytes, granted: granted.clone(), waker: None });
-        let place = Place { admission: self, granted: granted.clone(), bytes };
+        queue.waiting.borrow_mut().push_back(Waiting { bytes, granted: granted.clone(), waker: None });
+        let mut place = Place { queue, granted, bytes };
         std::future::poll_fn(|ctx| {
             if let Some(error) = refused() {
                 return Poll::Ready(Err(error));
             }
-            if granted.get() {
+            if !place.granted.get() && queue.is_front(&place.granted) && has_room(queue.reserved.get(), bytes) {
+                queue.grant_front();
+                queue.wake_front();
+            }
+            if place.granted.get() {
                 return Poll::Ready(Ok(()));
             }
-            for waiting in self.waiting.borrow_mut().iter_mut() {
-                if Rc::ptr_eq(&waiting.granted, &granted) {
+            for waiting in queue.waiting.borrow_mut().iter_mut() {
+                if Rc::ptr_eq(&waiting.granted, &place.granted) {
                     waiting.waker = Some(ctx.waker().clone());
                 }
             }
             Poll::Pending
         })
         .await?;
-        std::mem::forget(place);
-        Ok(Reservation { bytes, reserved: self.reserved.clone() })
+        place.bytes = 0;
+        Ok(Reservation { bytes, queue: queue.clone() })
     }
 
     /// Whether producers wait.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiting.borrow().is_empty()
+        !self.queue.waiting.borrow().is_empty()
     }
 
     /// Grants the front of the queue as far as there is room.
     pub(crate) fn admit(&self, has_room: impl Fn(usize, usize) -> bool) {
         loop {
-            let waker = {
-                let mut waiting = self.waiting.borrow_mut();
-                let Some(front) = waiting.front() else { return };
-                if !has_room(self.reserved.get(), front.bytes) {
-                    return;
-                }
-                self.reserved.set(self.reserved.get() + front.bytes);
-                front.granted.set(true);
-                waiting.pop_front().and_then(|front| front.waker)
-            };
-            if let Some(waker) = waker {
-                waker.wake();
+            let front = self.queue.waiting.borrow().front().map(|front| front.bytes);
+            match front {
+                Some(bytes) if has_room(self.queue.reserved.get(), bytes) => self.queue.grant_front(),
+                _ => return,
             }
         }
     }
 
     /// Wakes all who wait, so that they see a refusal.
     pub(crate) fn wake_all(&self) {
-        let wakers: Vec<Waker> = self.waiting.borrow().iter().filter_map(|waiting| waiting.waker.clone()).collect();
+        let wakers: Vec<Waker> = self.queue.waiting.borrow().iter().filter_map(|waiting| waiting.waker.clone()).collect();
         for waker in wakers {
             waker.wake();
         }
     }
 }
 
-/// A place in the queue; gives back what it holds when the wait ends early.
+/// A place in the queue; gives back what it holds when the wait ends early. No bytes: the wait ended well.
 struct Place<'a> {
-    admission: &'a Admission,
+    queue: &'a Queue,
     granted: Rc<Cell<bool>>,
     bytes: usize,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if self.granted.get() {
-            self.admission.reserved.set(self.admission.reserved.get() - self.bytes);
-        } else {
-            self.admission.waiting.borrow_mut().retain(|waiting| !Rc::ptr_eq(&waiting.granted, &self.granted));
+        if self.bytes == 0 {
+            return;
         }
+        if self.granted.get() {
+            self.queue.give_back(self.bytes);
+        } else {
+            let was_front = self.queue.is_front(&self.granted);
+            self.queue.waiting.borrow_mut().retain(|waiting| !Rc::ptr_eq(&waiting.granted, &self.granted));
+            if was_front {
+                self.queue.wake_front();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake};
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn bytes_given_back_unused_let_the_next_producer_in() {
+        let admission = Admission::new();
+        let has_room = |reserved: usize, bytes: usize| reserved + bytes <= 10;
+        let never = || None::<()>;
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut ctx = Context::from_waker(&waker);
+        let mut first = pin!(admission.reserve(10, has_room, never));
+        let Poll::Ready(Ok(first)) = first.as_mut().poll(&mut ctx) else { panic!("there is room") };
+        let mut second = Box::pin(admission.reserve(6, has_room, never));
+        let mut third = pin!(admission.reserve(6, has_room, never));
+        assert!(second.as_mut().poll(&mut ctx).is_pending() && third.as_mut().poll(&mut ctx).is_pending());
+        drop(first);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1, "the first in the queue is woken");
+        drop(second);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2, "and when it goes away, the next");
+        assert!(third.as_mut().poll(&mut ctx).is_ready());
     }
 }

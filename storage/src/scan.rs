@@ -226,6 +226,14 @@ fn is_ours(header: &CommitHeader, checkpoint: &Checkpoint) -> bool {
     header.fields.journal_id == checkpoint.journal_id && header.fields.incarnation == checkpoint.incarnation
 }
 
+/// The commit that continues the chain: the one numbered `sequence`, or with the chain not checked whichever comes next.
+fn next_commit(found: &BTreeMap<u64, CommitRef>, sequence: u64) -> Option<&CommitRef> {
+    if mutation::is(Mutation::NoChainCheck) {
+        return found.range(sequence..).next().map(|(_, commit)| commit);
+    }
+    found.get(&sequence)
+}
+
 fn decide(
     checkpoint: Checkpoint,
     files: Vec<ScanFile>,
@@ -234,11 +242,11 @@ fn decide(
 ) -> Result<JournalScan, StorageError> {
     let mut accepted: Vec<CommitRef> = Vec::new();
     let mut expected = (checkpoint.replay_sequence, checkpoint.replay_previous_checksum);
-    while let Some(commit) = found.get(&expected.0) {
+    while let Some(commit) = next_commit(found, expected.0) {
         if commit.previous_checksum != expected.1 && !mutation::is(Mutation::NoChainCheck) {
             break;
         }
-        expected = (expected.0 + 1, commit.checksum);
+        expected = (commit.sequence + 1, commit.checksum);
         accepted.push(commit.clone());
     }
     let next = expected.0;

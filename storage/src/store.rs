@@ -269,7 +269,7 @@ impl Store {
             };
             (placed, entry_header, partition.config.durability, partition.config.flush_interval_ms)
         };
-        drop(reservation);
+        reservation.spend();
         let index = core.journal.enqueue(QueuedEntry {
             header: entry_header,
             partition: handle,

@@ -236,7 +236,9 @@ impl Ledger {
 
     /// Whether batches went away since a read was planned, or are going away now.
     pub(crate) fn overtaken(&self, partition: PartitionId, expected: &Expected) -> bool {
-        self.logs.get(&partition).is_none_or(|log| log.generation != expected.generation || log.void_from.is_some())
+        self.logs.get(&partition).is_none_or(|log| {
+            log.generation != expected.generation || log.void_from.is_some() || log.log_start_asked > log.log_start
+        })
     }
 
     /// The first place at or after `from` where a batch begins or the log ends, if the log starts at or before it.

@@ -7,6 +7,9 @@ use anyhow::{Context, bail};
 
 use crate::PowerCut;
 
+/// Rounds that a fault is hunted for at least: it ends at the first one that fails.
+const HUNT_ROUNDS_MIN: u64 = 500;
+
 const MISSING: &str = "this build has no mutations in it: build with RUSTFLAGS=\"--cfg ouzel_mutations\"";
 
 /// Breaks the rule of this name in this process.
@@ -53,7 +56,8 @@ pub(crate) fn run_all(args: &PowerCut) -> anyhow::Result<bool> {
     if cfg!(not(ouzel_mutations)) {
         bail!(MISSING);
     }
-    let sound = run(args, None)?;
+    let hunt_rounds = args.rounds.max(HUNT_ROUNDS_MIN);
+    let sound = run(args, args.rounds, None)?;
     let mut all_good = sound.is_none();
     if !args.json {
         println!("{:<28} {}", "mutation", "result");
@@ -63,7 +67,7 @@ pub(crate) fn run_all(args: &PowerCut) -> anyhow::Result<bool> {
     }
     let (mut caught, mut survived) = (0, Vec::new());
     for name in names() {
-        let line = run(args, Some(name))?;
+        let line = run(args, hunt_rounds, Some(name))?;
         all_good &= line.is_some();
         match &line {
             Some(_) => caught += 1,
@@ -76,7 +80,7 @@ pub(crate) fn run_all(args: &PowerCut) -> anyhow::Result<bool> {
                     let round = seed.wrapping_sub(args.seed).wrapping_add(1);
                     format!("caught in round {round}, seed {seed}: {}", failure(line))
                 }
-                None => format!("SURVIVED {} rounds", args.rounds),
+                None => format!("SURVIVED {hunt_rounds} rounds"),
             };
             println!("{name:<28} {result}");
         }
@@ -94,10 +98,10 @@ pub(crate) fn run_all(args: &PowerCut) -> anyhow::Result<bool> {
 }
 
 /// Plays the rounds in a process of its own. `None`: they passed; else its last line.
-fn run(args: &PowerCut, mutation: Option<&str>) -> anyhow::Result<Option<String>> {
+fn run(args: &PowerCut, rounds: u64, mutation: Option<&str>) -> anyhow::Result<Option<String>> {
     let program = std::env::current_exe().context("find this program")?;
     let mut command = Command::new(program);
-    command.args(["power-cut", "--json", "--rounds", &args.rounds.to_string(), "--seed", &args.seed.to_string()]);
+    command.args(["power-cut", "--json", "--rounds", &rounds.to_string(), "--seed", &args.seed.to_string()]);
     if let Some(name) = mutation {
         command.args(["--mutation", name]);
     }

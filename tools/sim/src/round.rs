@@ -66,7 +66,8 @@ pub(crate) fn play(seed: u64, verbose: bool) -> Result<RoundReport, String> {
         world.ledger.borrow().tell(|| format!("life {} {life:?}", number + 1));
         live(&world, &disk, *life, &mut report);
         if let Some(what) = world.ledger.borrow().violation() {
-            return Err(format!("life {} of {} ({life:?}), {:?}: {what}", number + 1, lives.len(), world.phase.get()));
+            let (number, count, phase) = (number + 1, lives.len(), world.phase.get());
+            return Err(format!("{what} [{phase:?} in life {number} of {count}: {life:?}]"));
         }
     }
     for recovery in world.reports.borrow().iter() {
