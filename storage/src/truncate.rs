@@ -292,6 +292,10 @@ pub(crate) async fn advance_log_start(store: &Store, id: PartitionId, to: Offset
         }
         removed
     };
+    if !removed.is_empty() {
+        // Replay may still write into a segment that the last checkpoint names: its files go after one that does not.
+        write_checkpoint(core, core.journal.before_oldest()).await?;
+    }
     for base in removed {
         core.segments.forget_one(id, base);
         remove_segment_files(core, SegmentId { partition: id, base }).await?;
