@@ -279,7 +279,7 @@ impl Drop for Embedded {
 }
 
 /// The directory in which embedded brokers keep their data by default: the temporary directory, unless that lies in
-/// memory, where direct I/O and its figures would mean nothing (RULES.md M1); then the current directory.
+/// memory, where direct I/O and its figures would mean nothing (docs/rules.md M1); then the current directory.
 pub fn default_parent() -> PathBuf {
     let temporary = std::env::temp_dir();
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();

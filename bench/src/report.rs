@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Longest latency a histogram holds: whatever takes longer counts as this.
 const LATENCY_NS_MAX: u64 = 600 * 1_000_000_000;
-/// A generator that uses more of its core than this was the bottleneck itself (RULES.md M1).
+/// A generator that uses more of its core than this was the bottleneck itself (docs/rules.md M1).
 const CLIENT_BOUND_SHARE: f64 = 0.9;
 
 /// Latencies of one kind, in nanoseconds, to three significant digits.

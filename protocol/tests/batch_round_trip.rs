@@ -150,7 +150,7 @@ fn a_batch_past_its_limits_is_not_built() {
     assert!(u64::from(BATCH_RECORDS_MAX) < u64::from(u32::MAX));
 }
 
-/// DESIGN.md's goal: at most 16 bytes a record beyond keys and values, bitmaps included.
+/// the goal: at most 16 bytes a record beyond keys and values, bitmaps included.
 #[test]
 fn a_thousand_native_records_cost_at_most_16_bytes_each() {
     const RECORDS: usize = 1000;

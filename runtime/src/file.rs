@@ -36,7 +36,7 @@ pub struct File {
 pub(crate) struct FileInner {
     core: Rc<Core>,
     handle: Handle,
-    /// The first write or sync that failed. What the disk holds is unknown from then on (RULES.md, STYLE.md 17).
+    /// The first write or sync that failed. What the disk holds is unknown from then on (docs/rules.md).
     failed: Cell<Option<Failure>>,
 }
 

@@ -38,7 +38,7 @@ use recv_pool::{BUFFER_GROUP, RecvPool};
 
 /// The completion queue is this many times as long as the submission queue: multishot operations answer often.
 const COMPLETIONS_PER_SUBMISSION: u32 = 4;
-/// How long a shard that was sent a message may take to look before it is told again (RULES.md T2).
+/// How long a shard that was sent a message may take to look before it is told again (docs/rules.md T2).
 const RENOTIFY: Duration = Duration::from_millis(10);
 
 /// One io_uring and everything that is in it.

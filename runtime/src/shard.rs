@@ -58,7 +58,7 @@ impl Default for RunConfig {
 }
 
 /// Makes the calling thread a shard, runs `main` on it until it ends, and takes everything down: tasks are dropped, every
-/// operation is cancelled and waited for, then the ring is closed (RULES.md T3).
+/// operation is cancelled and waited for, then the ring is closed (docs/rules.md T3).
 ///
 /// # Errors
 /// io_uring is missing, forbidden or too old (operator; [`probe`](crate::probe()) says more), or the thread runs a shard

@@ -1,7 +1,7 @@
 //! One TCP connection. Receives through the pool's buffers (multishot) or straight into the caller's memory; sends owned
 //! parts. Parses nothing. Stays on its core.
 //!
-//! Receiving (RULES.md T1): multishot runs until the connection holds [`BUFFERS_MAX`] buffers, unread or with a task; then
+//! Receiving (docs/rules.md T1): multishot runs until the connection holds [`BUFFERS_MAX`] buffers, unread or with a task; then
 //! it is cancelled, what arrives meanwhile is kept (copied out of the pool), and the next `recv` starts it again.
 
 mod receive;

@@ -152,7 +152,8 @@ impl Admission {
 
     /// Wakes all who wait, so that they see a refusal.
     pub(crate) fn wake_all(&self) {
-        let wakers: Vec<Waker> = self.queue.waiting.borrow().iter().filter_map(|waiting| waiting.waker.clone()).collect();
+        let wakers: Vec<Waker> =
+            self.queue.waiting.borrow().iter().filter_map(|waiting| waiting.waker.clone()).collect();
         for waker in wakers {
             waker.wake();
         }

@@ -237,7 +237,7 @@ pub(crate) struct SegmentFiles {
     data_dir: PathBuf,
     open_max: usize,
     open: RefCell<BTreeMap<SegmentKey, (u64, Rc<OpenSegment>)>>,
-    opening: RefCell<BTreeSet<SegmentKey>>,
+    opening: RefCell<BTreeMap<SegmentKey, Wanted>>,
     opened: Notify,
     clock: Cell<u64>,
     /// Partitions whose directory exists for certain.
@@ -247,6 +247,14 @@ pub(crate) struct SegmentFiles {
 }
 
 type SegmentKey = (PartitionId, Offset);
+
+/// Whether what is being opened is still the segment that the log means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Yes,
+    /// It was forgotten meanwhile: what the opening found is of the time before a cut.
+    Forgotten,
+}
 
 /// A segment being opened; ends however the opening ends.
 struct Opening<'a> {
@@ -268,7 +276,7 @@ impl SegmentFiles {
             data_dir: data_dir.to_owned(),
             open_max,
             open: RefCell::new(BTreeMap::new()),
-            opening: RefCell::new(BTreeSet::new()),
+            opening: RefCell::new(BTreeMap::new()),
             opened: Notify::new(),
             clock: Cell::new(0),
             directories: RefCell::new(BTreeSet::new()),
@@ -289,21 +297,26 @@ impl SegmentFiles {
             if let Some(segment) = self.touch(id) {
                 return Ok(segment);
             }
-            if self.opening.borrow_mut().insert(key) {
-                break;
+            if self.opening.borrow().contains_key(&key) {
+                self.opened.notified().await;
+                continue;
             }
-            self.opened.notified().await;
+            self.opening.borrow_mut().insert(key, Wanted::Yes);
+            let _opening = Opening { files: self, key };
+            let (valid_bytes, max_timestamp) = extent()?;
+            let opened = if valid_bytes == 0 {
+                self.create(id).await
+            } else {
+                self.open_existing(id, valid_bytes, max_timestamp).await
+            };
+            if self.opening.borrow().get(&key) == Some(&Wanted::Forgotten) {
+                continue;
+            }
+            let segment = Rc::new(opened?);
+            self.open.borrow_mut().insert(key, (self.tick(), segment.clone()));
+            self.shrink();
+            return Ok(segment);
         }
-        let _opening = Opening { files: self, key };
-        let (valid_bytes, max_timestamp) = extent()?;
-        let segment = Rc::new(if valid_bytes == 0 {
-            self.create(id).await?
-        } else {
-            self.open_existing(id, valid_bytes, max_timestamp).await?
-        });
-        self.open.borrow_mut().insert(key, (self.tick(), segment.clone()));
-        self.shrink();
-        Ok(segment)
     }
 
     fn tick(&self) -> u64 {
@@ -345,6 +358,9 @@ impl SegmentFiles {
     /// Forgets the open files of a partition from `base` on.
     pub(crate) fn forget(&self, partition: PartitionId, base: Offset) {
         self.open.borrow_mut().retain(|(id, segment_base), _| *id != partition || *segment_base < base);
+        for (_, wanted) in self.opening.borrow_mut().range_mut((partition, base)..).take_while(|((id, _), _)| *id == partition) {
+            *wanted = Wanted::Forgotten;
+        }
     }
 
     /// Forgets that the partition's directory exists.
@@ -355,6 +371,9 @@ impl SegmentFiles {
     /// Forgets one segment.
     pub(crate) fn forget_one(&self, partition: PartitionId, base: Offset) {
         self.open.borrow_mut().remove(&(partition, base));
+        if let Some(wanted) = self.opening.borrow_mut().get_mut(&(partition, base)) {
+            *wanted = Wanted::Forgotten;
+        }
     }
 
     async fn create(&self, id: SegmentId) -> Result<OpenSegment, StorageError> {

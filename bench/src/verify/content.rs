@@ -28,7 +28,7 @@ pub(super) enum Size {
     Small,
     /// A few of them reach past one journal commit.
     Large,
-    /// One record alone is larger than 1 MiB, so its batch is cut into fragments (RULES.md J14).
+    /// One record alone is larger than 1 MiB, so its batch is cut into fragments (docs/rules.md J14).
     Huge,
 }
 

@@ -8,7 +8,7 @@
 //! - a batch that was not acknowledged lies there whole or not at all, and never twice;
 //! - the batches of one producer in one partition lie in the order in which they were sent, and none that the broker
 //!   did not refuse is missing in front of a later one of the same run;
-//! - offsets are dense, and what was seen once at an offset is there for ever (RULES.md J10, F4);
+//! - offsets are dense, and what was seen once at an offset is there for ever (docs/rules.md J10, F4);
 //! - the leader epoch of every partition rises with every start of the broker, and batches carry the epoch of the run
 //!   they were sent in.
 

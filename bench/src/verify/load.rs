@@ -329,7 +329,7 @@ fn refuse(shared: &Shared, key: BatchKey, error: ErrorCode) -> Result<()> {
     }
 }
 
-/// Follows all partitions through the public port and enters what it sees: none of that may ever change (RULES.md J10).
+/// Follows all partitions through the public port and enters what it sees: none of that may ever change (docs/rules.md J10).
 async fn watch(shared: &Shared, mut positions: Vec<Offset>) -> Result<()> {
     let mut wire = Wire::connect(&shared.layout.bootstrap).await?;
     while !shared.is_ending() {

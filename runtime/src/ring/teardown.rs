@@ -1,4 +1,4 @@
-//! The end of a run (RULES.md T3): cancel all, drain to zero in flight, close the ring, free. When draining does not
+//! The end of a run (docs/rules.md T3): cancel all, drain to zero in flight, close the ring, free. When draining does not
 //! succeed the memory is leaked and the process ends: the kernel may still write to it. On the ring's core.
 
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Rules broken on purpose (RULES.md M5), to show that the checker would notice: each fault runs in a process of its own,
+//! Rules broken on purpose (docs/rules.md M5), to show that the checker would notice: each fault runs in a process of its own,
 //! because the code under test may also notice by itself and abort. Owns no fault: they are in the code under test.
 
 use std::process::Command;
