@@ -453,7 +453,7 @@ fn replace_tail(partition: &mut Replayed, position: u64, first_batch: usize, byt
     partition
         .batches
         .retain(|batch| batch.position + u64::from(batch.bytes) <= valid + keep || batch.position < position);
-    let Some(new) = bytes.get(skip as usize..) else { return None };
+    let new = bytes.get(skip as usize..).unwrap_or_default();
     partition.state.tail.extend_from_slice(new);
     let mut at = position + first_batch as u64;
     for batch in batches(bytes.get(first_batch..).unwrap_or(&[])) {

@@ -358,7 +358,9 @@ impl SegmentFiles {
     /// Forgets the open files of a partition from `base` on.
     pub(crate) fn forget(&self, partition: PartitionId, base: Offset) {
         self.open.borrow_mut().retain(|(id, segment_base), _| *id != partition || *segment_base < base);
-        for (_, wanted) in self.opening.borrow_mut().range_mut((partition, base)..).take_while(|((id, _), _)| *id == partition) {
+        for (_, wanted) in
+            self.opening.borrow_mut().range_mut((partition, base)..).take_while(|((id, _), _)| *id == partition)
+        {
             *wanted = Wanted::Forgotten;
         }
     }

@@ -220,7 +220,7 @@ impl State {
             bytes.truncate(written * 4096);
         }
         let written = bytes.len();
-        if written > 0 && !matches!(fault, None if error.is_some()) {
+        if written > 0 && !(fault.is_none() && error.is_some()) {
             self.contents(file)?.complete(Change::Write { offset, bytes });
         }
         match error {

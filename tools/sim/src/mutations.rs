@@ -60,7 +60,7 @@ pub(crate) fn run_all(args: &PowerCut) -> anyhow::Result<bool> {
     let sound = run(args, args.rounds, None)?;
     let mut all_good = sound.is_none();
     if !args.json {
-        println!("{:<28} {}", "mutation", "result");
+        println!("{:<28} result", "mutation");
         let result =
             sound.as_deref().map_or_else(|| format!("passes {} rounds", args.rounds), |line| format!("FAILED {line}"));
         println!("{:<28} {result}", "(none)");
