@@ -272,7 +272,8 @@ impl Partition {
             if room == 0 {
                 debug_assert!(self.appended.is_multiple_of(BLOCK as u64), "chunks begin on block boundaries");
                 let last = self.chunks.back().map_or(0, |chunk| chunk.bytes.capacity());
-                let capacity = bytes.len().next_multiple_of(BLOCK).max(last * 2).clamp(BLOCK, CHUNK_BYTES_MAX);
+                // Powers of two: memory of that size is reused.
+                let capacity = bytes.len().max(last * 2).clamp(BLOCK, CHUNK_BYTES_MAX).next_power_of_two();
                 self.cached_bytes += capacity;
                 self.chunks.push_back(Chunk { start: self.appended, bytes: TailChunk::with_capacity(capacity) });
                 continue;
