@@ -285,7 +285,7 @@ fn decide(
     });
     let unsealed = accepted.last().is_some_and(|last| !last.seal);
     // Files are taken in turn and numbered as they are: beyond one use of each, the journal has come round.
-    let wraps = (u64::from(checkpoint.replay_file) + 1).saturating_sub(files.len() as u64) / files.len().max(1) as u64;
+    let wraps = u64::from(checkpoint.replay_file).saturating_sub(1) / files.len().max(1) as u64;
     let truncated = truncations(&accepted);
     Ok(JournalScan { checkpoint, accepted, truncated, cut, unsealed, wraps, files })
 }
