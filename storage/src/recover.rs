@@ -150,7 +150,7 @@ pub async fn recover(
             let mut replay = Replay::new(shard, data_dir, config, &scan.checkpoint, live, assigned, &scan.truncated);
             for commit in &scan.accepted {
                 let bytes = scan.read(commit).await?;
-                report.entries += replay.apply_commit(&bytes, commit).await?;
+                report.entries += replay.apply_commit(&bytes, commit, scan.path(commit)).await?;
             }
             for (id, recovered) in replay.finish().await? {
                 if partitions.insert(id, recovered).is_some() {

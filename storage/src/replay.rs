@@ -3,7 +3,6 @@
 //! into their segments as replay goes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 
 use ouzel_protocol::batch::{batches, parse_header};
 use ouzel_protocol::{LeaderEpoch, Offset, PartitionId};
@@ -149,10 +148,15 @@ impl<'a> Replay<'a> {
     }
 
     /// Applies every entry of one commit. Returns how many there were.
-    pub(crate) async fn apply_commit(&mut self, bytes: &[u8], commit: &CommitRef) -> Result<u64, StorageError> {
+    pub(crate) async fn apply_commit(
+        &mut self,
+        bytes: &[u8],
+        commit: &CommitRef,
+        path: &std::path::Path,
+    ) -> Result<u64, StorageError> {
         let at = |detail: String| StorageError::Corrupt {
             what: "journal entry",
-            path: PathBuf::new(),
+            path: path.to_owned(),
             position: commit.position,
             detail,
         };

@@ -76,6 +76,11 @@ pub(crate) struct JournalScan {
 }
 
 impl JournalScan {
+    /// The file that holds a commit.
+    pub(crate) fn path(&self, commit: &CommitRef) -> &Path {
+        &self.files[commit.file].path
+    }
+
     /// The bytes of an accepted commit, checked again.
     pub(crate) async fn read(&self, commit: &CommitRef) -> Result<AlignedBuf, StorageError> {
         let file = &self.files[commit.file];
