@@ -17,12 +17,15 @@ use crate::driver::{Driver, FileBuf, FileDone, FileOp, SimFile};
 use crate::executor::Core;
 use crate::helper;
 use crate::ring::RingDriver;
-use crate::ring::ops::Keep;
+use crate::ring::ops::{Keep, WriteParts};
 use crate::sync::oneshot;
 use crate::sys;
+use crate::tail::SharedSlice;
 
 /// The most one operation transfers; larger buffers take several.
 const TRANSFER_BYTES_MAX: usize = 1 << 30;
+/// The kernel's limit of vectors in one write (IOV_MAX).
+const VECTORS_MAX: usize = 1024;
 /// Writes in a row that may advance by less than one block before that is an error.
 const STALLED_WRITES_MAX: u32 = 3;
 
@@ -71,6 +74,15 @@ impl File {
     pub async fn write_at<B: AlignedRead>(&self, buf: B, offset: u64) -> (io::Result<()>, B) {
         let (result, buf) = self.inner.write_all(buf.into_write_buf(), offset).await;
         (result, B::from_write_buf(buf))
+    }
+
+    /// Writes `parts` one behind the other from `offset` on, by one operation where the kernel takes them whole. Each part's
+    /// address and length, and `offset`, are multiples of [`ALIGN`]. Otherwise as [`write_at`](Self::write_at).
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    pub async fn write_parts_at(&self, parts: Vec<SharedSlice>, offset: u64) -> io::Result<()> {
+        self.inner.write_parts(parts, offset).await
     }
 
     /// Reads up to `bytes` bytes at `offset` into the start of `buf`; both are multiples of [`ALIGN`]. The count is short
@@ -169,6 +181,51 @@ impl FileInner {
         }
         // Another write may have failed meanwhile; this one has succeeded all the same.
         (Ok(()), buf)
+    }
+
+    /// One vectored write; what it leaves over, after a short write or in the simulator, goes part by part.
+    async fn write_parts(self: &Rc<Self>, parts: Vec<SharedSlice>, offset: u64) -> io::Result<()> {
+        for part in &parts {
+            check_aligned(part.as_ptr(), part.len(), offset)?;
+        }
+        let mut parts = parts;
+        let mut written = 0;
+        if parts.len() > 1
+            && let Handle::Ring { driver, file: Some(file) } = &self.handle
+        {
+            self.check_failed()?;
+            let vectors = parts
+                .iter()
+                .take(VECTORS_MAX)
+                .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+            let write = Box::new(WriteParts { vectors: vectors.collect(), parts });
+            let count = u32::try_from(write.vectors.len()).unwrap_or(u32::MAX);
+            let entry = opcode::Writev::new(Fd(file.as_raw_fd()), write.vectors.as_ptr(), count).offset(offset).build();
+            let (result, keep) = run(driver, entry, Keep::FileWriteParts { write, file: Rc::clone(self) }).await;
+            let Keep::FileWriteParts { write, .. } = keep else {
+                unreachable!("a write gave back another operation's memory")
+            };
+            parts = write.parts;
+            match result {
+                Ok(count) => written = usize::try_from(count).unwrap_or(0) / ALIGN * ALIGN,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.poison(&error);
+                    return Err(error);
+                }
+            }
+        }
+        let mut begin = 0;
+        for part in parts {
+            let end = begin + part.len();
+            if end > written {
+                let rest = part.slice(written.max(begin) - begin..part.len());
+                let (result, _) = self.write_all(WriteBuf::Shared(rest), offset + written.max(begin) as u64).await;
+                result?;
+            }
+            begin = end;
+        }
+        Ok(())
     }
 
     async fn read(self: &Rc<Self>, buf: AlignedBuf, bytes: usize, offset: u64) -> (io::Result<usize>, AlignedBuf) {

@@ -303,8 +303,12 @@ fn apply(core: &Rc<Core>, effect: Effect) {
             EntryKind::Truncate => partition.replay_from = partition.replay_from.max(effect.first_sequence),
             EntryKind::LogStart | EntryKind::Drop | EntryKind::Handoff => {}
         }
-        if effect.kind == EntryKind::Data && partition.flushable_bytes() >= crate::config::FLUSH_BYTES_TARGET as u64 {
-            core.queue_flush(&partition);
+        if effect.kind == EntryKind::Data {
+            if partition.flushable_bytes() >= crate::config::FLUSH_BYTES_TARGET as u64 {
+                core.queue_flush(&partition);
+            } else {
+                core.rank(&mut partition);
+            }
         }
     }
     if let Some(done) = effect.done {

@@ -21,6 +21,9 @@ pub const SEGMENT_WRITE_BYTES_MAX: usize = 1024 * 1024;
 /// Largest tail chunk; chunks of a partition grow from one block to this as it proves busy.
 pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
 
+/// What chunks may grow to with any number of partitions in memory.
+pub const CHUNK_BYTES_MIN: usize = 2 * BLOCK;
+
 /// Segments are addressed by `u32` positions in their side file.
 pub const SEGMENT_BYTES_LIMIT: u64 = 2 * 1024 * 1024 * 1024;
 

@@ -11,12 +11,16 @@ use ouzel_runtime::Shard;
 use ouzel_runtime::sync::{Notify, Semaphore};
 
 use crate::admission::Admission;
-use crate::config::StoreConfig;
+use crate::config::{BLOCK, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FLUSH_BYTES_TARGET, StoreConfig};
 use crate::error::StorageError;
 use crate::format::check::SegmentId;
 use crate::journal::{self, Journal};
 use crate::partition::{Partition, align_up};
+use crate::ranks::FlushRanks;
 use crate::segment::{OpenSegment, SegmentFiles};
+
+/// Below this share of the dirty budget only full pieces are flushed.
+const DIRTY_SHARE_RELAXED: f64 = 0.5;
 
 /// Counters of one shard's storage since its start. Sizes in bytes.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +73,8 @@ pub(crate) struct Core {
     /// Partitions worth a segment write.
     pub(crate) flush_queue: RefCell<VecDeque<PartitionId>>,
     flush_queued: RefCell<BTreeSet<PartitionId>>,
+    /// Partitions by how much they have to flush.
+    ranks: FlushRanks,
     /// Flushers look again.
     pub(crate) flush_work: Notify,
     /// A flush of some partition ended, or a segment was synced.
@@ -81,6 +87,8 @@ pub(crate) struct Core {
     /// Clean chunks in the order they were synced, for eviction.
     pub(crate) clean: RefCell<VecDeque<PartitionId>>,
     pub(crate) cache_bytes: Cell<usize>,
+    /// Partitions that hold a chunk.
+    pub(crate) partitions_cached: Cell<usize>,
     pub(crate) dirty_bytes: Cell<u64>,
     /// The commit loop has ended.
     pub(crate) journal_ended: Cell<bool>,
@@ -112,6 +120,7 @@ impl Core {
             poison: RefCell::new(None),
             flush_queue: RefCell::new(VecDeque::new()),
             flush_queued: RefCell::new(BTreeSet::new()),
+            ranks: FlushRanks::default(),
             flush_work: Notify::new(),
             flushed: Notify::new(),
             recycle_work: Notify::new(),
@@ -119,6 +128,7 @@ impl Core {
             syncing: Semaphore::new(1),
             clean: RefCell::new(VecDeque::new()),
             cache_bytes: Cell::new(0),
+            partitions_cached: Cell::new(0),
             dirty_bytes: Cell::new(0),
             journal_ended: Cell::new(false),
             ended: Notify::new(),
@@ -277,38 +287,61 @@ impl Core {
 
     /// Called after each sync: wakes the flushers if pressure asks for more than full pieces.
     pub(crate) fn flush_if_ready(&self) {
-        if (self.dirty_share() > 0.5 || self.admission.has_waiting()) && self.flush_queue.borrow().is_empty() {
+        if self.dirty_share() > DIRTY_SHARE_RELAXED || self.admission.has_waiting() {
             self.queue_biggest();
         }
-        if self.journal.oldest_full().is_some() {
+        if self.journal.is_recycling_due(&self.config) || (self.admission.has_waiting() && self.journal.has_full()) {
             self.recycle_work.notify_all();
         }
     }
 
     /// A producer waits: whatever makes room is set going.
     pub(crate) fn relieve(self: &Rc<Self>) {
-        if self.flush_queue.borrow().is_empty() {
-            self.queue_biggest();
-        }
+        self.queue_biggest();
         self.prepare_file_if_needed();
         self.recycle_work.notify_all();
     }
 
-    /// Under memory pressure the biggest go first: one large write frees what hundreds of small ones would.
+    /// Under memory pressure the biggest go first: one large write frees what hundreds of small ones would. Only as much
+    /// is queued as brings memory back to where pressure began, because what is biggest changes.
     fn queue_biggest(&self) {
-        let mut candidates: Vec<(u64, Rc<RefCell<Partition>>)> = self
-            .all()
-            .into_iter()
-            .map(|partition| {
-                let bytes = partition.borrow().flushable_bytes();
-                (bytes, partition)
-            })
-            .filter(|(bytes, _)| *bytes > 0)
-            .collect();
-        candidates.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        for (_, partition) in candidates.iter().take(64) {
-            self.queue_flush(&partition.borrow());
+        if !self.flush_queue.borrow().is_empty() {
+            return;
         }
+        let relaxed = (self.config.dirty_bytes_max as f64 * DIRTY_SHARE_RELAXED) as u64;
+        let wanted = self.dirty_bytes.get().saturating_sub(relaxed).max(FLUSH_BYTES_TARGET as u64);
+        let mut queued = 0;
+        while queued < wanted {
+            let Some((id, slot)) = self.ranks.pop() else { return };
+            let Ok(handle) = self.partition(id) else { continue };
+            let mut partition = handle.borrow_mut();
+            let flushable = partition.flushable_bytes();
+            if self.ranks.settle(id, &mut partition.ranked, slot, flushable) {
+                self.queue_flush(&partition);
+                queued += flushable;
+            }
+        }
+    }
+
+    /// The partition's flushable bytes have grown.
+    pub(crate) fn rank(&self, partition: &mut Partition) {
+        let flushable = partition.flushable_bytes();
+        self.ranks.note(partition.id, &mut partition.ranked, flushable);
+    }
+
+    /// The largest chunk that a partition should grow to: with many partitions in memory, what is not filled yet would
+    /// take the cache.
+    pub(crate) fn chunk_bytes_max(&self) -> usize {
+        let share = self.config.cache_bytes_max / 8 / self.partitions_cached.get().max(1);
+        let power = if share.is_power_of_two() { share } else { share.next_power_of_two() / 2 };
+        power.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
+    }
+
+    /// Bytes of the journal that only carries may use: recycling re-journals at least a block's remainder of every
+    /// partition that it frees files from.
+    pub(crate) fn carry_reserve_bytes(&self) -> u64 {
+        let remainders = (self.partitions_cached.get() * (BLOCK + crate::format::commit::ENTRY_HEADER_BYTES)) as u64;
+        remainders.min(self.config.journal_bytes_max / 2).max(self.config.journal_file_bytes)
     }
 
     /// Appended or flushed: keeps the dirty total, and lets waiting producers in.
@@ -327,14 +360,19 @@ impl Core {
     /// Whether `bytes` more may be promised beside what is dirty and already promised.
     pub(crate) fn has_room(&self, reserved: usize, bytes: usize) -> bool {
         // Less than a block of each partition can never be flushed; it must not keep producers out for ever.
-        let remainders = self.partitions.borrow().len() * crate::config::BLOCK;
+        let remainders = self.partitions_cached.get() * BLOCK;
         let dirty = (self.dirty_bytes.get() as usize).saturating_sub(remainders) + reserved;
         let memory = dirty == 0 || dirty + bytes <= self.config.dirty_bytes_max;
-        memory && self.journal.room_bytes(&self.config) >= (reserved + bytes) as u64
+        memory && self.journal.room_bytes(&self.config, self.carry_reserve_bytes()) >= (reserved + bytes) as u64
     }
 
-    /// Keeps the tail cache inside its budget: clean chunks go, oldest first.
+    /// A partition's memory has changed.
     pub(crate) fn cache_changed(&self, before: usize, after: usize) {
+        match (before, after) {
+            (0, 1..) => self.partitions_cached.set(self.partitions_cached.get() + 1),
+            (1.., 0) => self.partitions_cached.set(self.partitions_cached.get() - 1),
+            _ => {}
+        }
         self.cache_bytes.set(self.cache_bytes.get() + after - before);
     }
 

@@ -94,8 +94,8 @@ async fn write_pieces(core: &Rc<Core>, partition: &Rc<RefCell<Partition>>) -> Re
             (piece, id, segment.start, partition.written)
         };
         let segment = core.open_segment(id).await?;
-        let bytes = piece.bytes.len() as u64;
-        segment.write(piece.position, piece.bytes, start, &piece.batches).await?;
+        let bytes = piece.end - written_before;
+        segment.write(piece.position, piece.parts, start, &piece.batches).await?;
         core.stats.borrow_mut().segment_bytes += bytes;
         total += bytes;
         {

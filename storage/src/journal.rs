@@ -192,15 +192,15 @@ impl Journal {
         self.space.notify_all();
     }
 
-    /// Payload bytes that may still be queued before the last reserved file would be touched. Recycling needs room to
-    /// carry remainders forward, so producers stop one file early.
-    pub(crate) fn room_bytes(&self, config: &StoreConfig) -> u64 {
+    /// Payload bytes that may still be queued before the last `reserve_bytes` would be touched: recycling needs room to
+    /// carry remainders forward, so producers stop early.
+    pub(crate) fn room_bytes(&self, config: &StoreConfig, reserve_bytes: u64) -> u64 {
         let state = self.state.borrow();
         let current = state.used.back().map_or(0, |used| used.journal_file.bytes - used.position);
         let creatable = config.journal_files_max().saturating_sub(state.files_total) as u64 * config.journal_file_bytes;
         let free: u64 = state.free.iter().map(|file| file.bytes).sum();
         let overhead = 2 * BLOCK as u64;
-        (current + free + creatable).saturating_sub(config.journal_file_bytes + state.queued_bytes as u64 + overhead)
+        (current + free + creatable).saturating_sub(reserve_bytes + state.queued_bytes as u64 + overhead)
     }
 
     /// Share of the journal that holds commits replay may need, 0..=1.
@@ -215,10 +215,23 @@ impl Journal {
         self.state.borrow().used.back().map_or(0, |used| used.number)
     }
 
-    /// The oldest used file that takes no commits any more.
-    pub(crate) fn oldest_full(&self) -> Option<u64> {
+    /// Whether a file is full.
+    pub(crate) fn has_full(&self) -> bool {
+        self.state.borrow().used.len() > 1
+    }
+
+    /// Whether it is time to give files back: half of those the budget allows are in use. Earlier, each file would cost
+    /// a sync of every segment it pins, and partitions would not have had the time to gather bytes for a large write.
+    pub(crate) fn is_recycling_due(&self, config: &StoreConfig) -> bool {
+        let used = self.state.borrow().used.len();
+        used > 1 && used > config.journal_files_max() / 2
+    }
+
+    /// The newest of the files that one recycling gives back: half of the used ones.
+    pub(crate) fn recycling_target(&self) -> Option<u64> {
         let state = self.state.borrow();
-        (state.used.len() > 1).then(|| state.used.front().map(|used| used.number)).flatten()
+        let count = state.used.len() / 2;
+        count.checked_sub(1).and_then(|last| state.used.get(last)).map(|used| used.number)
     }
 
     /// Number before the oldest used file: a checkpoint for it gives nothing back.

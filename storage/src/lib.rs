@@ -16,6 +16,7 @@ mod journal;
 pub mod metadata_log;
 pub mod mutation;
 mod partition;
+mod ranks;
 mod read;
 mod recover;
 mod recycle;

@@ -29,6 +29,7 @@ use ouzel_runtime::sync::Notify;
 use ouzel_runtime::{SharedSlice, TailChunk};
 
 use crate::config::{BLOCK, CHUNK_BYTES_MAX, PartitionConfig, SEGMENT_WRITE_BYTES_MAX};
+use crate::ranks::Ranked;
 
 /// Rounds up to the block.
 pub(crate) fn align_up(position: u64) -> u64 {
@@ -96,7 +97,8 @@ pub(crate) struct FlushPiece {
     pub(crate) segment_base: Offset,
     /// Byte position in the segment.
     pub(crate) position: u64,
-    pub(crate) bytes: SharedSlice,
+    /// Its bytes, chunk by chunk; each part is whole blocks.
+    pub(crate) parts: Vec<SharedSlice>,
     /// Batches that start in the piece, for the index.
     pub(crate) batches: Vec<BatchRef>,
     /// Log position after the piece.
@@ -150,6 +152,10 @@ pub(crate) struct Partition {
     pub(crate) cuts: u64,
     /// A flush of this partition is in flight.
     pub(crate) flushing: bool,
+    /// Which of the flush ranks name this partition (`ranks.rs`).
+    pub(crate) ranked: Ranked,
+    /// Largest chunk that its next ones grow to, in bytes; a power of two.
+    pub(crate) chunk_bytes_max: usize,
     /// Journal files that cover log positions: (file number, position after the last byte it covers).
     coverage: VecDeque<(u64, u64)>,
     chunks: VecDeque<Chunk>,
@@ -179,6 +185,8 @@ impl Partition {
             replay_from: 0,
             cuts: 0,
             flushing: false,
+            ranked: Ranked::default(),
+            chunk_bytes_max: CHUNK_BYTES_MAX,
             coverage: VecDeque::new(),
             chunks: VecDeque::new(),
             cached_bytes: 0,
@@ -273,7 +281,7 @@ impl Partition {
                 debug_assert!(self.appended.is_multiple_of(BLOCK as u64), "chunks begin on block boundaries");
                 let last = self.chunks.back().map_or(0, |chunk| chunk.bytes.capacity());
                 // Powers of two: memory of that size is reused.
-                let capacity = bytes.len().max(last * 2).clamp(BLOCK, CHUNK_BYTES_MAX).next_power_of_two();
+                let capacity = bytes.len().max(last * 2).clamp(BLOCK, self.chunk_bytes_max).next_power_of_two();
                 self.cached_bytes += capacity;
                 self.chunks.push_back(Chunk { start: self.appended, bytes: TailChunk::with_capacity(capacity) });
                 continue;
@@ -433,19 +441,16 @@ impl Partition {
         } else {
             align_down(self.durable).min(segment_limit)
         };
-        let chunk = self.chunks.get(self.chunks.partition_point(|chunk| chunk.end() <= self.written))?;
-        let end = limit.min(chunk.end()).min(self.written + SEGMENT_WRITE_BYTES_MAX as u64);
-        let end = align_down(end);
+        let end = align_down(limit.min(self.written + SEGMENT_WRITE_BYTES_MAX as u64));
         if end <= self.written {
             return None;
         }
-        let range = (self.written - chunk.start) as usize..(end - chunk.start) as usize;
         let from = self.batches.partition_point(|batch| batch.position < self.written);
         let batches = self.batches.range(from..).take_while(|batch| batch.position < end).copied().collect();
         Some(FlushPiece {
             segment_base: segment.base,
             position: self.written - segment.start,
-            bytes: chunk.bytes.slice(range),
+            parts: self.slices(self.written, end),
             batches,
             end,
         })

@@ -1,9 +1,12 @@
 //! Recycling: gives journal files back in the order of rule J5. Lives on the owner shard.
 //!
-//! For the oldest full file: partitions that it pins are flushed, or carried forward where little is pending (J9);
-//! segments and side files are synced; a checkpoint says that replay starts behind the file; only then is it free.
+//! For the oldest half of the used files: partitions that they pin are flushed, or carried forward where little is
+//! pending (J9); their segments and side files are synced; a checkpoint says that replay starts behind the files; only
+//! then are they free. Half at a time, and only once half of the budget is used: one sync of a segment then covers
+//! what several files hold of it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ouzel_protocol::{PartitionId, ShardIndex};
@@ -21,15 +24,20 @@ use crate::mutation::{self, Mutation};
 use crate::partition::{Partition, Phase, align_up};
 use crate::segment::OpenSegment;
 
-/// Segment fdatasyncs in flight at most (rule T3): the journal's never queues behind more.
+/// Segments synced at once while nobody waits (rule T3): the journal's fdatasync never queues behind more.
 const SYNCS_IN_FLIGHT: usize = 2;
-/// Flushes in flight while a file is being recycled.
+/// Segments synced at once while producers wait for journal space: then these syncs are what everybody waits for.
+const SYNCS_IN_FLIGHT_PRESSED: usize = 16;
+/// Flushes in flight while files are being recycled.
 const FLUSHES_IN_FLIGHT: usize = 4;
+/// Carries queued at once: producers' batches come between two such groups.
+const CARRY_GROUP_BYTES: usize = 512 * 1024;
 
 /// Runs until the store stops.
 pub(crate) async fn recycler(core: Rc<Core>) {
     while !core.is_poisoned() && !core.journal_ended.get() {
-        let Some(number) = core.journal.oldest_full() else {
+        let is_due = core.journal.is_recycling_due(&core.config) || core.admission.has_waiting();
+        let Some(number) = core.journal.recycling_target().filter(|_| is_due) else {
             core.recycle_work.notified().await;
             continue;
         };
@@ -52,15 +60,15 @@ pub(crate) async fn recycle(core: &Rc<Core>, number: u64) -> Result<(), StorageE
         core.journal.release(number);
     }
     loop {
-        let (flush, carry) = pinned(core, number);
-        if flush.is_empty() && carry.is_empty() {
+        let pinned = Pinned::by(core, number);
+        if pinned.is_empty() {
             break;
         }
-        for_each_limited(core, flush, FLUSHES_IN_FLIGHT, |core, id| async move {
+        for_each_limited(core, pinned.flush, FLUSHES_IN_FLIGHT, |core, id| async move {
             flush_partition(&core, id).await.map(drop)
         })
         .await?;
-        sync_segments(core).await?;
+        sync_pinned(core, number).await?;
         carry_forward(core, number).await?;
         if core.all().iter().any(|partition| partition.borrow().is_pinned_by(number)) {
             // Something waits for a commit in flight or a truncation; both end without our help.
@@ -70,7 +78,6 @@ pub(crate) async fn recycle(core: &Rc<Core>, number: u64) -> Result<(), StorageE
             return Err(error);
         }
     }
-    sync_segments(core).await?;
     write_checkpoint(core, number).await?;
     if !mutation::is(Mutation::RecycleBeforeCheckpoint) {
         core.journal.release(number);
@@ -79,38 +86,62 @@ pub(crate) async fn recycle(core: &Rc<Core>, number: u64) -> Result<(), StorageE
     Ok(())
 }
 
-/// What one turn carries at most: beyond a quarter of a file, carrying would eat what recycling gives.
+/// What one recycling carries at most: less than the journal keeps free for carries, or it would wait for itself.
 fn carry_bytes_max(core: &Core) -> usize {
-    core.config.journal_file_bytes as usize / 4
+    (core.carry_reserve_bytes() / 4 * 3) as usize
 }
 
-/// Partitions pinned by files up to `number`: those worth a flush, and those to carry.
-fn pinned(core: &Rc<Core>, number: u64) -> (Vec<PartitionId>, Vec<PartitionId>) {
-    let mut flush = Vec::new();
-    let mut carry = Vec::new();
-    let mut carry_bytes = 0;
-    for partition in core.all() {
-        let partition = partition.borrow();
-        if !partition.is_pinned_by(number) {
-            continue;
+/// Partitions that the files to be given back pin and that no sync alone sets free.
+struct Pinned {
+    /// Those worth a flush; their remainders are carried afterwards.
+    flush: Vec<PartitionId>,
+    /// Those small enough to be carried as they are (rule J9).
+    carry: usize,
+}
+
+impl Pinned {
+    /// The smallest are carried, as many as fit beside the remainders of the others: a carried byte is cheap, a file
+    /// that is written and synced for a few of them is not.
+    fn by(core: &Rc<Core>, number: u64) -> Self {
+        let mut flush = Vec::new();
+        let mut small = Vec::new();
+        for partition in core.all() {
+            let partition = partition.borrow();
+            if !partition.is_pinned_by(number) {
+                continue;
+            }
+            let pending = (partition.appended - partition.synced) as usize;
+            let in_active = partition.segments.back().is_some_and(|active| partition.synced >= active.start);
+            if pending < CARRY_BYTES_MAX && in_active {
+                small.push((pending, partition.id));
+            } else {
+                flush.push(partition.id);
+            }
         }
-        let pending = partition.appended.saturating_sub(partition.synced) as usize;
-        let in_active = partition.segments.back().is_some_and(|active| partition.synced >= active.start);
-        let cap = carry_bytes_max(core);
-        let small = pending < CARRY_BYTES_MAX.min(cap / 2).max(2 * BLOCK);
-        if small && in_active && carry_bytes + pending <= cap {
-            carry_bytes += pending;
-            carry.push(partition.id);
-        } else {
-            flush.push(partition.id);
+        small.sort_unstable();
+        let mut left = carry_bytes_max(core).saturating_sub(BLOCK * (flush.len() + small.len()));
+        let mut carry = 0;
+        for (pending, _) in &small {
+            let beyond_remainder = pending.saturating_sub(BLOCK);
+            if beyond_remainder > left {
+                break;
+            }
+            left -= beyond_remainder;
+            carry += 1;
         }
+        flush.extend(small.iter().skip(carry).map(|(_, id)| *id));
+        Self { flush, carry }
     }
-    (flush, carry)
+
+    fn is_empty(&self) -> bool {
+        self.flush.is_empty() && self.carry == 0
+    }
 }
 
 /// Journals what files up to `number` still pin again, in the current file, and waits until that is durable.
 async fn carry_forward(core: &Rc<Core>, number: u64) -> Result<(), StorageError> {
     let mut waits = Vec::new();
+    let mut group_bytes = 0;
     let mut carried_bytes = 0;
     for partition in core.all() {
         let entry = {
@@ -122,16 +153,25 @@ async fn carry_forward(core: &Rc<Core>, number: u64) -> Result<(), StorageError>
             carry_entry(&partition, &held, carry)
         };
         if entry.payload_bytes > 2 * BLOCK && carried_bytes + entry.payload_bytes > carry_bytes_max(core) {
-            // It grew since it was looked at: the next turn flushes it. Carrying it would eat the file that producers
-            // left free for carries, and the journal would wait for itself.
+            // It grew since it was looked at: the next turn flushes it. Carrying it would eat what producers left free
+            // for carries, and the journal would wait for itself.
             continue;
         }
         carried_bytes += entry.payload_bytes;
+        group_bytes += entry.payload_bytes;
         let (sender, receiver) = oneshot::channel();
         core.journal.enqueue(QueuedEntry { done: Some(sender), ..entry });
         core.stats.borrow_mut().carries += 1;
         waits.push(receiver);
+        if group_bytes >= CARRY_GROUP_BYTES {
+            all_durable(core, std::mem::take(&mut waits)).await?;
+            group_bytes = 0;
+        }
     }
+    all_durable(core, waits).await
+}
+
+async fn all_durable(core: &Core, waits: Vec<oneshot::Receiver<u64>>) -> Result<(), StorageError> {
     for wait in waits {
         if wait.await.is_err() {
             return Err(core.poisoned().unwrap_or(StorageError::Closing));
@@ -173,23 +213,30 @@ pub(crate) fn carry_entry(
 
 /// Makes what was written into segments durable, and moves `synced` of every partition concerned.
 pub(crate) async fn sync_segments(core: &Rc<Core>) -> Result<(), StorageError> {
+    sync_where(core, |_| true).await
+}
+
+/// As [`sync_segments`], for the partitions that files up to `number` pin: the others gather bytes until their turn.
+async fn sync_pinned(core: &Rc<Core>, number: u64) -> Result<(), StorageError> {
+    sync_where(core, |partition| partition.is_pinned_by(number)).await
+}
+
+async fn sync_where(core: &Rc<Core>, wanted: impl Fn(&Partition) -> bool) -> Result<(), StorageError> {
     let _one_at_a_time = core.syncing.acquire(1).await;
-    let mut targets: Vec<(Rc<RefCell<Partition>>, u64, u64)> = Vec::new();
-    for partition in core.all() {
-        let (written, synced, cuts) = {
-            let partition = partition.borrow();
-            (partition.written, partition.synced, partition.cuts)
-        };
-        if written > synced {
-            targets.push((partition, written, cuts));
+    let mut targets = BTreeMap::new();
+    for handle in core.all() {
+        let partition = handle.borrow();
+        if partition.written > partition.synced && wanted(&partition) {
+            targets.insert(partition.id, (handle.clone(), partition.written, partition.cuts));
         }
     }
-    let dirty = core.segments.dirty();
-    for_each_limited(core, dirty, SYNCS_IN_FLIGHT, |_, segment: Rc<OpenSegment>| async move { segment.sync().await })
-        .await?;
+    let dirty = core.segments.dirty(|id| targets.contains_key(&id));
+    let pressed = core.admission.has_waiting();
+    let limit = if pressed { SYNCS_IN_FLIGHT_PRESSED } else { SYNCS_IN_FLIGHT };
+    for_each_limited(core, dirty, limit, |_, segment: Rc<OpenSegment>| async move { segment.sync().await }).await?;
     core.segments.sync_directories().await?;
-    for (partition, written, cuts) in targets {
-        let mut partition = partition.borrow_mut();
+    for (handle, written, cuts) in targets.into_values() {
+        let mut partition = handle.borrow_mut();
         if partition.cuts == cuts {
             partition.sync_to(written);
             core.clean.borrow_mut().push_back(partition.id);

@@ -231,7 +231,7 @@ impl<'a> Replay<'a> {
                 flush_blocks(&self.files, partition).await?;
             }
         }
-        for segment in self.files.dirty() {
+        for segment in self.files.dirty(|_| true) {
             segment.sync().await?;
         }
         self.files.sync_directories().await?;
@@ -552,7 +552,7 @@ async fn flush_blocks(files: &SegmentFiles, partition: &mut Replayed) -> Result<
             .filter(|batch| batch.position >= position && batch.position < end)
             .copied()
             .collect();
-        open.write(position, chunk.slice(0..piece.len()), 0, &starting).await?;
+        open.write(position, vec![chunk.slice(0..piece.len())], 0, &starting).await?;
         position = end;
     }
     partition.state.tail.drain(..whole);

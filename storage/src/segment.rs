@@ -7,8 +7,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use ouzel_protocol::batch::parse_header;
 use ouzel_protocol::{Offset, PartitionId};
@@ -25,6 +28,8 @@ use crate::partition::BatchRef;
 /// Segment files grow by this much at a time, at most; smaller steps at first so that small partitions stay small.
 const GROW_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const GROW_BYTES_MIN: u64 = 256 * 1024;
+/// An index file may lack this many bytes of slots: one block, for about 5 MiB of the segment.
+const INDEX_BEHIND_BYTES_MAX: u64 = BLOCK as u64;
 
 /// Directory of one partition.
 pub(crate) fn partition_dir(data_dir: &Path, partition: PartitionId) -> PathBuf {
@@ -47,6 +52,12 @@ struct Side {
 }
 
 impl Side {
+    /// Whether a derived file is worth a write: what is missing at its end is scanned again when the segment is opened, so
+    /// a few blocks' worth may be. Stale bytes are overwritten at once.
+    fn is_worth_writing(&self, content_bytes: usize) -> bool {
+        self.stale > 0 || content_bytes as u64 >= self.on_disk + INDEX_BEHIND_BYTES_MAX
+    }
+
     /// Writes what `content` has beyond `on_disk`, whole blocks, the last one padded with zeros; over stale bytes, all of
     /// it and zeros to their end.
     async fn append(&mut self, content: &[u8]) -> Result<(), StorageError> {
@@ -65,6 +76,15 @@ impl Side {
         written.map_err(|error| StorageError::io("write side file", &self.path, error))?;
         self.on_disk = content.len() as u64;
         Ok(())
+    }
+}
+
+/// Polls a future that has not ended yet, and keeps what it ends with.
+fn poll_into<F: Future>(future: Pin<&mut F>, result: &mut Option<F::Output>, ctx: &mut Context<'_>) {
+    if result.is_none()
+        && let Poll::Ready(output) = future.poll(ctx)
+    {
+        *result = Some(output);
     }
 }
 
@@ -89,17 +109,17 @@ impl OpenSegment {
     pub(crate) async fn write(
         &self,
         position: u64,
-        bytes: SharedSlice,
+        parts: Vec<SharedSlice>,
         start: u64,
         batches: &[BatchRef],
     ) -> Result<(), StorageError> {
-        let end = position + bytes.len() as u64;
+        let end = position + parts.iter().map(|part| part.len() as u64).sum::<u64>();
         self.grow_to(end).await?;
-        let (written, bytes) = self.data.write_at(bytes, position).await;
+        let written = self.data.write_parts_at(parts.clone(), position).await;
         written.map_err(|error| StorageError::io("write segment", &self.path, error))?;
         // Only now: a sync that began meanwhile does not cover this write.
         self.dirty.set(true);
-        self.note_check(position, &bytes);
+        self.note_check(position, &parts);
         for batch in batches {
             self.note_batch(batch.base_offset, batch.position - start, batch.max_timestamp);
         }
@@ -123,14 +143,30 @@ impl OpenSegment {
         Ok(())
     }
 
-    fn note_check(&self, position: u64, bytes: &[u8]) {
+    /// Ranges as large as the format allows, across the parts.
+    fn note_check(&self, position: u64, parts: &[SharedSlice]) {
         let mut check = self.check.borrow_mut();
         let mut at = position;
-        for range in bytes.chunks(CHECK_RANGE_BYTES_MAX as usize) {
-            let mut crc = RangeCrc::new(self.id, at);
-            crc.update(range);
-            check.push(CheckSlot { position: at as u32, length: range.len() as u32, crc: crc.finish() });
-            at += range.len() as u64;
+        let mut crc = RangeCrc::new(self.id, at);
+        let mut end_range = |crc: &mut RangeCrc| {
+            check.push(CheckSlot { position: at as u32, length: crc.length() as u32, crc: crc.finish() });
+            at += crc.length();
+            *crc = RangeCrc::new(self.id, at);
+        };
+        for part in parts {
+            let mut rest: &[u8] = part;
+            while !rest.is_empty() {
+                let room = CHECK_RANGE_BYTES_MAX as usize - crc.length() as usize;
+                let (now, later) = rest.split_at(room.min(rest.len()));
+                crc.update(now);
+                if crc.length() == u64::from(CHECK_RANGE_BYTES_MAX) {
+                    end_range(&mut crc);
+                }
+                rest = later;
+            }
+        }
+        if crc.length() > 0 {
+            end_range(&mut crc);
         }
     }
 
@@ -158,7 +194,7 @@ impl OpenSegment {
         *self.check_side.borrow_mut() = Some(check_side);
         appended?;
         let mut index_side = self.index_side.take().expect("one sync at a time");
-        let appended = index_side.append(&index).await;
+        let appended = if index_side.is_worth_writing(index.len()) { index_side.append(&index).await } else { Ok(()) };
         // Slots of a content that is gone look as good as ours: they are overwritten for good before any checkpoint can
         // make the bytes they point at valid again.
         let stale = std::mem::take(&mut index_side.stale) > 0;
@@ -172,8 +208,21 @@ impl OpenSegment {
         if stale {
             index_file.fdatasync().await.map_err(|error| StorageError::io("fdatasync index", &index_path, error))?;
         }
-        self.data.fdatasync().await.map_err(|error| StorageError::io("fdatasync segment", &self.path, error))?;
-        check_file.fdatasync().await.map_err(|error| StorageError::io("fdatasync side file", &check_path, error))
+        // Both at once: the file system commits its own journal once for the two.
+        let mut data = std::pin::pin!(self.data.fdatasync());
+        let mut side = std::pin::pin!(check_file.fdatasync());
+        let (mut data_result, mut side_result) = (None, None);
+        std::future::poll_fn(|ctx| {
+            poll_into(data.as_mut(), &mut data_result, ctx);
+            poll_into(side.as_mut(), &mut side_result, ctx);
+            if data_result.is_some() && side_result.is_some() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let failed = |stage, path: &Path, result: Option<io::Result<()>>| {
+            result.expect("polled to its end").map_err(|error| StorageError::io(stage, path, error))
+        };
+        failed("fdatasync segment", &self.path, data_result)?;
+        failed("fdatasync side file", &check_path, side_result)
     }
 
     /// Forgets everything from byte `position` on, a boundary of the side file's ranges.
@@ -345,12 +394,12 @@ impl SegmentFiles {
         }
     }
 
-    /// Segments with unsynced writes, by partition and base.
-    pub(crate) fn dirty(&self) -> Vec<Rc<OpenSegment>> {
+    /// Segments with unsynced writes of the wanted partitions, by partition and base.
+    pub(crate) fn dirty(&self, wanted: impl Fn(PartitionId) -> bool) -> Vec<Rc<OpenSegment>> {
         self.open
             .borrow()
             .values()
-            .filter(|(_, segment)| segment.dirty.get())
+            .filter(|(_, segment)| segment.dirty.get() && wanted(segment.id.partition))
             .map(|(_, segment)| segment.clone())
             .collect()
     }

@@ -117,7 +117,8 @@ impl Store {
         }
         let core = Rc::new(Core::new(shard, data_dir.to_owned(), index.0, config, journal));
         for (recovered, config) in partitions {
-            let partition = restore(recovered, config);
+            let mut partition = restore(recovered, config);
+            core.rank(&mut partition);
             core.cache_changed(0, partition.cached_bytes());
             core.dirty_changed(0, partition.dirty_bytes());
             core.partitions.borrow_mut().insert(partition.id, Rc::new(RefCell::new(partition)));
@@ -252,6 +253,7 @@ impl Store {
             }
             let (dirty, cached) = (partition.dirty_bytes(), partition.cached_bytes());
             let segment_bytes = partition.config.segment_bytes.min(SEGMENT_BYTES_LIMIT);
+            partition.chunk_bytes_max = core.chunk_bytes_max();
             let placed = partition.append(header, batch, epoch, segment_bytes);
             core.dirty_changed(dirty, partition.dirty_bytes());
             core.cache_changed(cached, partition.cached_bytes());

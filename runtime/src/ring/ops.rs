@@ -13,6 +13,7 @@ use crate::file::FileInner;
 use crate::listener::ListenerState;
 use crate::socket::SocketState;
 use crate::sys::RawAddress;
+use crate::tail::SharedSlice;
 
 /// Names an operation; stale keys find nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +60,19 @@ pub(crate) enum Keep {
     Nothing,
     FileRead { buf: AlignedBuf, file: Rc<FileInner> },
     FileWrite { buf: WriteBuf, file: Rc<FileInner> },
+    FileWriteParts { write: Box<WriteParts>, file: Rc<FileInner> },
     FileSync { file: Rc<FileInner> },
     Recv { buf: BytesMut, socket: Rc<SocketState> },
     Send { bytes: Bytes, socket: Rc<SocketState> },
     SendParts { parts: Box<SendParts>, socket: Rc<SocketState> },
     Connect { address: Box<RawAddress>, fd: Rc<OwnedFd> },
     Counter { value: Box<u64>, fd: Arc<OwnedFd> },
+}
+
+/// A vectored write: the vectors point into the parts.
+pub(crate) struct WriteParts {
+    pub(crate) parts: Vec<SharedSlice>,
+    pub(crate) vectors: Vec<libc::iovec>,
 }
 
 /// A vectored send: the message header points to the vectors, they point into the parts.
