@@ -7,6 +7,7 @@ pub mod consume;
 pub mod e2e;
 pub mod embedded;
 pub mod fetch;
+pub mod hold;
 pub mod load;
 pub mod payload;
 pub mod process;

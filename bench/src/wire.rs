@@ -72,6 +72,11 @@ impl Wire {
         Ok(wire)
     }
 
+    /// The socket, for whoever does not want to speak frames any more; what was received and not read is dropped.
+    pub fn into_stream(self) -> TcpStream {
+        self.reader.half.reunite(self.writer.half).expect("both halves are of this connection")
+    }
+
     /// Sends one request and waits for its reply's body. Only for connections with nothing else outstanding.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ouzel_bench::consume::ConsumeOptions;
 use ouzel_bench::e2e::EndToEndOptions;
 use ouzel_bench::embedded::EmbeddedOptions;
+use ouzel_bench::hold::{HoldKind, HoldOptions, HoldReport};
 use ouzel_bench::load::Limits;
 use ouzel_bench::produce::ProduceOptions;
 use ouzel_bench::progress::{Phase, Progress};
@@ -24,7 +25,9 @@ use ouzel_protocol::Durability;
 use serde_json::json;
 
 use crate::args::{AcksArg, GlobalArgs};
-use crate::bench_args::{BenchCommand, BenchCommonArgs, BenchVerifyArgs, DialectArg, DurabilityArg};
+use crate::bench_args::{
+    BenchCommand, BenchCommonArgs, BenchHoldArgs, BenchVerifyArgs, DialectArg, DurabilityArg, HoldKindArg,
+};
 use crate::output::{print_json, print_line, table};
 
 /// How often the progress line is drawn.
@@ -39,6 +42,7 @@ pub(crate) fn run(command: BenchCommand, global: &GlobalArgs) -> Result<()> {
     let progress = Arc::new(Progress::default());
     let report = match command {
         BenchCommand::Verify(args) => return verify(&args, global.json),
+        BenchCommand::Hold(args) => return hold(&args, global),
         BenchCommand::Produce(args) => {
             let load = load_options(&args.common, global, true)?;
             let acks = match args.acks {
@@ -204,6 +208,40 @@ fn draw(progress: &Progress, limits: Limits, is_over: &AtomicBool) {
         (last, last_at) = (now, now_at);
     }
     bar.finish_and_clear();
+}
+
+fn hold(args: &BenchHoldArgs, global: &GlobalArgs) -> Result<()> {
+    let kind = match args.kind {
+        HoldKindArg::Idle => HoldKind::Idle,
+        HoldKindArg::Silent => HoldKind::Silent,
+        HoldKindArg::LongPoll => HoldKind::LongPoll,
+        HoldKindArg::HeaderOnly => HoldKind::HeaderOnly,
+        HoldKindArg::ByteASecond => HoldKind::ByteASecond,
+        HoldKindArg::SlowReader => HoldKind::SlowReader,
+    };
+    let load = load_options(&args.common, global, true)?;
+    let report = ouzel_bench::hold::run(&HoldOptions { load, kind, frame_bytes: args.frame_bytes })?;
+    if global.json {
+        return print_json(&report);
+    }
+    print_line(&table(&["bench hold", ""], &[], hold_rows(&report)))
+}
+
+fn hold_rows(report: &HoldReport) -> Vec<Vec<String>> {
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
+    [
+        ("connections opened", format!("{} of {}", grouped(report.opened as u64), grouped(report.connections as u64))),
+        ("ended by the broker", grouped(report.ended as u64)),
+        ("seconds", format!("{:.1}", report.seconds)),
+        ("broker memory before", mib(report.broker_rss_bytes_before)),
+        ("broker memory added", mib(report.broker_rss_bytes_added)),
+        ("broker memory at most", mib(report.broker_rss_bytes_max)),
+        ("broker CPU", format!("{:.2} % of a core", report.broker_cpu_percent)),
+        ("honest produces", format!("{} acknowledged, {} refused", report.probes, report.probe_errors)),
+        ("slowest of them", format!("{:.1} ms", report.probe_ms_max)),
+    ]
+    .map(|(name, value)| vec![name.to_owned(), value])
+    .into()
 }
 
 fn verify(args: &BenchVerifyArgs, json: bool) -> Result<()> {

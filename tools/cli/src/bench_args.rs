@@ -26,6 +26,10 @@ pub(crate) enum BenchCommand {
                             ouzel bench e2e --embedded --records 1000000 --record-bytes 1024 --partitions 16\n  \
                             ouzel bench e2e --embedded --rate 50000 --seconds 30")]
     EndToEnd(BenchEndToEndArgs),
+    /// Hold connections that stay idle, stop within a frame, or read a byte a second; report what they cost the broker
+    #[command(after_help = "Examples:\n  ouzel bench hold --embedded --kind idle --connections 10000 --seconds 10\n  \
+                            ouzel bench hold --embedded --kind header-only --connections 1000 --json")]
+    Hold(BenchHoldArgs),
     /// Kill a loaded broker with -9, round after round, and hold what it stores against what was acknowledged
     #[command(
         after_help = "Starts its own brokers. The last line is `N passed, N failed, N skipped`, in rounds.\n\nExamples:\n  \
@@ -157,6 +161,37 @@ pub(crate) struct BenchEndToEndArgs {
     /// Records a second to offer; latency counts from the intended send [default: as many as replies allow]
     #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
+}
+
+/// `ouzel bench hold`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchHoldArgs {
+    #[command(flatten)]
+    pub(crate) common: BenchCommonArgs,
+    /// What the connections do
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    pub(crate) kind: HoldKindArg,
+    /// Bytes of the frames that are begun and not finished
+    #[arg(long, value_name = "BYTES", default_value = "8MiB", value_parser = parse_size)]
+    pub(crate) frame_bytes: usize,
+}
+
+/// What held connections do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HoldKindArg {
+    /// Say hello and nothing more
+    #[default]
+    Idle,
+    /// Connect and say nothing at all
+    Silent,
+    /// Park a fetch at the end of a partition
+    LongPoll,
+    /// Send the header of a large frame and stop
+    HeaderOnly,
+    /// Send a large frame, a byte a second
+    ByteASecond,
+    /// Ask for everything and read it a byte a second
+    SlowReader,
 }
 
 /// Durability level of a topic.
