@@ -4,6 +4,7 @@
 //! Receiving (docs/rules.md T1): multishot runs until the connection holds [`BUFFERS_MAX`] buffers, unread or with a task; then
 //! it is cancelled, what arrives meanwhile is kept (copied out of the pool), and the next `recv` starts it again.
 
+mod progress;
 mod receive;
 mod send;
 
@@ -23,6 +24,8 @@ use crate::ring::RingDriver;
 use crate::ring::ops::OpKey;
 use crate::sync::Semaphore;
 use crate::sys;
+
+pub use progress::PeerProgress;
 
 /// Receive buffers of the pool that a connection may own.
 pub(crate) const BUFFERS_MAX: usize = 2;
@@ -140,6 +143,15 @@ impl Socket {
     /// Ends the sending direction: the peer sees the end after what was sent.
     pub fn shutdown_send(&self) {
         sys::shutdown(&self.handle.state.fd, libc::SHUT_WR);
+    }
+
+    /// How far the peer has come in both directions, as its own kernel and ours know: what tells a slow peer from one
+    /// that does nothing, also while an operation is in flight.
+    ///
+    /// # Errors
+    /// The connection is gone (peer).
+    pub fn peer_progress(&self) -> io::Result<PeerProgress> {
+        progress::of(&self.handle.state.fd)
     }
 
     /// The peer's address.

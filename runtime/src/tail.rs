@@ -1,7 +1,9 @@
 //! Append-only memory that readers share while it grows: [`TailChunk`] has one writer, [`SharedSlice`]s see a prefix that
 //! never changes again. The only shared mutable memory of the workspace. A slice may go to any core.
 
-use std::cell::RefCell;
+mod ledger;
+mod reuse;
+
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, Range};
@@ -11,6 +13,8 @@ use bytes::Bytes;
 
 use crate::buf::{ALIGN, AlignedBuf};
 
+pub use ledger::{ChunkLedger, chunk_ledger};
+
 /// Aligned memory with one writer; bytes below its length are frozen and may be shared.
 pub struct TailChunk {
     memory: Arc<ChunkMemory>,
@@ -19,62 +23,27 @@ pub struct TailChunk {
 
 /// The memory of a chunk. Its `AlignedBuf` is only an owner here: nobody makes a reference to the whole of it, every
 /// access goes through its raw pointer, bounded by a `filled` that only grows.
-struct ChunkMemory(ManuallyDrop<AlignedBuf>);
-
-/// Chunks of these sizes, powers of two, are kept for reuse: they come and go at the rate of the log, and fresh memory
-/// costs the kernel a cleared page each 4 KiB (measured: half of a shard's CPU at 1,024 busy partitions).
-const REUSED_CLASSES: usize = 7;
-const REUSED_BYTES_LARGEST: usize = ALIGN << (REUSED_CLASSES - 1);
-/// At most this much idle memory a thread. Chunks lived inside their owner's budget before, so keeping them raises no peak.
-const REUSED_BYTES_MAX: usize = 128 * 1024 * 1024;
-
-#[derive(Default)]
-struct Reused {
-    classes: [Vec<AlignedBuf>; REUSED_CLASSES],
-    bytes: usize,
-}
-
-impl Reused {
-    fn class_of(bytes: usize) -> Option<usize> {
-        let fits = bytes.is_power_of_two() && (ALIGN..=REUSED_BYTES_LARGEST).contains(&bytes);
-        fits.then(|| (bytes / ALIGN).trailing_zeros() as usize)
-    }
-
-    fn take(&mut self, bytes: usize) -> Option<AlignedBuf> {
-        let buf = self.classes[Self::class_of(bytes)?].pop()?;
-        self.bytes -= bytes;
-        Some(buf)
-    }
-
-    fn keep(&mut self, buf: AlignedBuf) {
-        let bytes = buf.len();
-        if let Some(class) = Self::class_of(bytes)
-            && bytes == buf.capacity()
-            && self.bytes + bytes <= REUSED_BYTES_MAX
-        {
-            self.bytes += bytes;
-            self.classes[class].push(buf);
-        }
-    }
-}
-
-thread_local! {
-    static REUSED: RefCell<Reused> = RefCell::default();
+struct ChunkMemory {
+    buf: ManuallyDrop<AlignedBuf>,
+    /// The ledger of the core that made the chunk; `None` for memory that was somebody's own buffer before.
+    ledger: Option<Arc<ChunkLedger>>,
 }
 
 impl ChunkMemory {
     fn new(bytes: usize) -> Self {
-        let reused = REUSED.with_borrow_mut(|reused| reused.take(bytes));
-        Self(ManuallyDrop::new(reused.unwrap_or_else(|| AlignedBuf::zeroed(bytes))))
+        let bytes = bytes.max(1).next_multiple_of(ALIGN);
+        let (buf, ledger) = reuse::take(bytes);
+        Self { buf: ManuallyDrop::new(buf), ledger: Some(ledger) }
     }
 }
 
 impl Drop for ChunkMemory {
     fn drop(&mut self) {
         // SAFETY: the buffer is taken once, here, and the memory is not used again: the last `Arc` to it is going.
-        let buf = unsafe { ManuallyDrop::take(&mut self.0) };
-        // A thread that is ending keeps nothing any more; the buffer is freed with the closure then.
-        let _ = REUSED.try_with(move |reused| reused.borrow_mut().keep(buf));
+        let buf = unsafe { ManuallyDrop::take(&mut self.buf) };
+        if let Some(ledger) = self.ledger.take() {
+            reuse::give_back(buf, &ledger);
+        }
     }
 }
 
@@ -82,7 +51,21 @@ impl TailChunk {
     /// Memory for `bytes` bytes, rounded up to a multiple of [`ALIGN`](crate::ALIGN).
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { memory: Arc::new(ChunkMemory::new(bytes)), filled: 0 }
+        let chunk = Self { memory: Arc::new(ChunkMemory::new(bytes)), filled: 0 };
+        chunk.ledger().opened(chunk.capacity());
+        chunk
+    }
+
+    fn appended(&mut self, bytes: usize) {
+        self.filled += bytes;
+        if self.remaining() == 0 && bytes > 0 {
+            self.ledger().closed(self.capacity());
+        }
+    }
+
+    /// The ledger that counts this chunk.
+    fn ledger(&self) -> &ChunkLedger {
+        self.memory.ledger.as_deref().expect("a chunk is counted from its making on")
     }
 
     /// Bytes appended so far.
@@ -100,7 +83,7 @@ impl TailChunk {
     /// Bytes that may ever be appended.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.memory.0.len()
+        self.memory.buf.len()
     }
 
     /// Bytes that may still be appended.
@@ -124,9 +107,9 @@ impl TailChunk {
         // cover bytes below the `filled` of their creation, and `filled` never falls. `&mut self` excludes a second writer.
         // The source cannot overlap it: a `&[u8]` into this chunk could only come from such a slice.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.memory.0.as_raw().add(self.filled), bytes.len());
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.memory.buf.as_raw().add(self.filled), bytes.len());
         }
-        self.filled += bytes.len();
+        self.appended(bytes.len());
     }
 
     /// Appends `bytes` zeros (padding to a block).
@@ -136,8 +119,8 @@ impl TailChunk {
     pub fn append_zeros(&mut self, bytes: usize) {
         assert!(bytes <= self.remaining(), "append of {bytes} zeros to a chunk with {} left", self.remaining());
         // SAFETY: as in `append`; the memory may have served before, so the zeros are written.
-        unsafe { std::ptr::write_bytes(self.memory.0.as_raw().add(self.filled), 0, bytes) }
-        self.filled += bytes;
+        unsafe { std::ptr::write_bytes(self.memory.buf.as_raw().add(self.filled), 0, bytes) }
+        self.appended(bytes);
     }
 
     /// Shares the bytes of `range` without a copy. They never change; the chunk may go on growing.
@@ -152,6 +135,14 @@ impl TailChunk {
             self.filled
         );
         SharedSlice { memory: Arc::clone(&self.memory), start: range.start, bytes: range.end - range.start }
+    }
+}
+
+impl Drop for TailChunk {
+    fn drop(&mut self) {
+        if self.remaining() > 0 {
+            self.ledger().closed(self.capacity());
+        }
     }
 }
 
@@ -183,7 +174,7 @@ impl SharedSlice {
     /// Bytes of the whole memory that this slice keeps alive.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.memory.0.capacity()
+        self.memory.buf.capacity()
     }
 }
 
@@ -193,7 +184,7 @@ impl Deref for SharedSlice {
         // SAFETY: `start .. start + bytes` lay below the chunk's `filled` when the slice was made (asserted in `slice`), so it
         // is inside the memory, initialised, and never written again. The `Arc` keeps the memory alive as long as `self`.
         // A slice reaches another thread only through a synchronising channel, which orders the writes before this read.
-        unsafe { std::slice::from_raw_parts(self.memory.0.as_raw().add(self.start), self.bytes) }
+        unsafe { std::slice::from_raw_parts(self.memory.buf.as_raw().add(self.start), self.bytes) }
     }
 }
 
@@ -212,7 +203,8 @@ impl From<SharedSlice> for Bytes {
 impl From<AlignedBuf> for SharedSlice {
     fn from(buf: AlignedBuf) -> Self {
         let bytes = buf.len();
-        Self { memory: Arc::new(ChunkMemory(ManuallyDrop::new(buf))), start: 0, bytes }
+        let memory = ChunkMemory { buf: ManuallyDrop::new(buf), ledger: None };
+        Self { memory: Arc::new(memory), start: 0, bytes }
     }
 }
 

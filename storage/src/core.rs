@@ -5,10 +5,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ouzel_protocol::PartitionId;
-use ouzel_runtime::Shard;
 use ouzel_runtime::sync::{Notify, Semaphore};
+use ouzel_runtime::{ChunkLedger, Shard};
 
 use crate::admission::Admission;
 use crate::config::{BLOCK, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FLUSH_BYTES_TARGET, StoreConfig};
@@ -89,6 +90,10 @@ pub(crate) struct Core {
     pub(crate) cache_bytes: Cell<usize>,
     /// Partitions that hold a chunk.
     pub(crate) partitions_cached: Cell<usize>,
+    /// Memory of all chunks, of those too that only replies on their way out still hold.
+    pub(crate) ledger: Arc<ChunkLedger>,
+    /// The cache is over its budget and nothing in it is clean.
+    pub(crate) memory_work: Notify,
     pub(crate) dirty_bytes: Cell<u64>,
     /// The commit loop has ended.
     pub(crate) journal_ended: Cell<bool>,
@@ -129,6 +134,8 @@ impl Core {
             clean: RefCell::new(VecDeque::new()),
             cache_bytes: Cell::new(0),
             partitions_cached: Cell::new(0),
+            ledger: ouzel_runtime::chunk_ledger(),
+            memory_work: Notify::new(),
             dirty_bytes: Cell::new(0),
             journal_ended: Cell::new(false),
             ended: Notify::new(),
@@ -190,6 +197,7 @@ impl Core {
         self.flush_work.notify_all();
         self.flushed.notify_all();
         self.recycle_work.notify_all();
+        self.memory_work.notify_all();
         for partition in self.all() {
             partition.borrow().moved.notify_all();
         }
@@ -300,6 +308,7 @@ impl Core {
         self.queue_biggest();
         self.prepare_file_if_needed();
         self.recycle_work.notify_all();
+        self.memory_work.notify_all();
     }
 
     /// Under memory pressure the biggest go first: one large write frees what hundreds of small ones would. Only as much
@@ -363,7 +372,9 @@ impl Core {
         let remainders = self.partitions_cached.get() * BLOCK;
         let dirty = (self.dirty_bytes.get() as usize).saturating_sub(remainders) + reserved;
         let memory = dirty == 0 || dirty + bytes <= self.config.dirty_bytes_max;
-        memory && self.journal.room_bytes(&self.config, self.carry_reserve_bytes()) >= (reserved + bytes) as u64
+        memory
+            && crate::memory::has_room(&self.ledger, reserved, bytes)
+            && self.journal.room_bytes(&self.config, self.carry_reserve_bytes()) >= (reserved + bytes) as u64
     }
 
     /// A partition's memory has changed.
@@ -376,13 +387,16 @@ impl Core {
         self.cache_bytes.set(self.cache_bytes.get() + after - before);
     }
 
-    /// Evicts clean chunks while the cache is over its budget.
+    /// Evicts clean chunks while chunks take more than they should; what replies hold squeezes the cache.
     pub(crate) fn evict(&self) {
-        while self.cache_bytes.get() > self.config.cache_bytes_max {
-            let Some(id) = self.clean.borrow_mut().pop_front() else { return };
+        while crate::memory::is_tight(&self.ledger) {
+            let Some(id) = self.clean.borrow_mut().pop_front() else {
+                self.memory_work.notify_all();
+                return;
+            };
             let Some(partition) = self.partitions.borrow().get(&id).cloned() else { continue };
             let mut partition = partition.borrow_mut();
-            while self.cache_bytes.get() > self.config.cache_bytes_max {
+            while crate::memory::is_tight(&self.ledger) {
                 let before = partition.cached_bytes();
                 if partition.evict_one().is_none() {
                     break;

@@ -13,6 +13,7 @@ mod error;
 mod flush;
 pub mod format;
 mod journal;
+mod memory;
 pub mod metadata_log;
 pub mod mutation;
 mod partition;

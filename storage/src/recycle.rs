@@ -248,7 +248,7 @@ async fn sync_where(core: &Rc<Core>, wanted: impl Fn(&Partition) -> bool) -> Res
 }
 
 /// Runs `work` over the items, at most `limit` at a time, and returns the first error after all have ended.
-async fn for_each_limited<T, F>(
+pub(crate) async fn for_each_limited<T, F>(
     core: &Rc<Core>,
     items: Vec<T>,
     limit: usize,

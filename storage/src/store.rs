@@ -23,6 +23,7 @@ use crate::error::StorageError;
 use crate::flush::{FLUSHERS, flush_partition, flusher};
 use crate::format::commit::{EntryHeader, EntryKind};
 use crate::journal::{self, AckLevel, Journal, QueuedEntry};
+use crate::memory::reclaimer;
 use crate::partition::{Partition, Phase, Segment};
 use crate::read::{self, ReadPlan};
 use crate::recover::journal_dir;
@@ -116,6 +117,7 @@ impl Store {
             state.free.push(file);
         }
         let core = Rc::new(Core::new(shard, data_dir.to_owned(), index.0, config, journal));
+        core.ledger.set_budget(core.config.cache_bytes_max);
         for (recovered, config) in partitions {
             let mut partition = restore(recovered, config);
             core.rank(&mut partition);
@@ -128,6 +130,7 @@ impl Store {
             shard.spawn(flusher(core.clone(), rank));
         }
         shard.spawn(recycler(core.clone()));
+        shard.spawn(reclaimer(core.clone()));
         let store = Self(core);
         store.carry_tails().await?;
         let first = store.0.journal.before_oldest();
@@ -401,6 +404,17 @@ impl Store {
     /// Counters and levels.
     pub fn stats(&self) -> StoreStats {
         self.0.stats()
+    }
+
+    /// Chunk memory that the cache has let go and replies on their way out still hold, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.0.ledger.live_bytes().saturating_sub(self.0.cache_bytes.get())
+    }
+
+    /// Sets what chunks may take from now on, in bytes; never less than half of `cache_bytes_max`.
+    pub fn set_memory_budget(&self, bytes: usize) {
+        let most = self.0.config.cache_bytes_max;
+        self.0.ledger.set_budget(bytes.clamp(most / 2, most));
     }
 
     /// Why the log accepts nothing any more, if so.
