@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ouzel_protocol::native::limits::{CONFIGS_MAX, STRING_BYTES_MAX};
 use ouzel_protocol::native::{
-    AlterTopicRequest, Api, CreateTopicReply, CreateTopicRequest, DecodeError, DeleteTopicRequest, DescribeTopicReply,
-    DescribeTopicRequest, ListOffsetsResult, ListTopicsReply, ListTopicsRequest, MetadataReply, MetadataRequest,
-    OffsetSpec, StatusReply,
+    AlterTopicRequest, Api, CreateTopicReply, CreateTopicRequest, DecodeError, DeleteTopicRequest, DescribeNodeReply,
+    DescribeNodeRequest, DescribeTopicReply, DescribeTopicRequest, ListOffsetsResult, ListTopicsReply,
+    ListTopicsRequest, MetadataReply, MetadataRequest, OffsetSpec, StatusReply,
 };
 use ouzel_protocol::{ErrorCode, PartitionIndex, TopicId, check_topic_name};
 
@@ -195,6 +195,22 @@ impl Admin {
         let mut retries = self.cluster.retries();
         loop {
             match self.ask_for_metadata(&request).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => retries.pause(error).await?,
+            }
+        }
+    }
+
+    /// Counters and state of the node that answers, and of each of its shards.
+    ///
+    /// # Errors
+    /// The broker cannot be reached within the operation timeout.
+    pub async fn describe_node(&self) -> Result<DescribeNodeReply, ClientError> {
+        let mut retries = self.cluster.retries();
+        loop {
+            let encode = |out: &mut Vec<u8>| DescribeNodeRequest {}.encode(out);
+            let decode = |body: Bytes| DescribeNodeReply::decode(&body);
+            match self.ask(Api::DescribeNode, encode, decode).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => retries.pause(error).await?,
             }

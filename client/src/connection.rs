@@ -337,6 +337,7 @@ fn api_name(api: Api) -> &'static str {
         Api::AlterTopic => "alter topic",
         Api::DescribeTopic => "describe topic",
         Api::ListTopics => "list topics",
+        Api::DescribeNode => "describe node",
     }
 }
 

@@ -32,6 +32,8 @@ pub struct StoreStats {
     pub journal_bytes: u64,
     /// fdatasyncs of the journal.
     pub fdatasyncs: u64,
+    /// fdatasyncs of segments and their side files.
+    pub segment_fdatasyncs: u64,
     /// Journal files taken into use.
     pub wraps_files: u64,
     /// Times the journal came round: files taken beyond the first use of each.
@@ -44,6 +46,16 @@ pub struct StoreStats {
     pub checkpoints: u64,
     /// Entries carried forward.
     pub carries: u64,
+    /// Payload bytes of those entries.
+    pub carry_bytes: u64,
+    /// Journal files there are.
+    pub journal_files: u64,
+    /// Bytes of the journal that replay may need.
+    pub journal_used_bytes: u64,
+    /// Bytes the journal may have.
+    pub journal_bytes_max: u64,
+    /// Partitions that are open.
+    pub partitions: u64,
     /// Appended bytes that no segment holds.
     pub dirty_bytes: u64,
     /// Memory of the tail cache.
@@ -416,8 +428,11 @@ impl Core {
         stats.journal_occupancy = self.journal.occupancy(&self.config);
         stats.poisoned = self.poisoned().map(|error| error.to_string());
         stats.disk_full = self.disk_full.get();
-        let files_total = self.journal.state.borrow().files_total as u64;
-        stats.wraps = stats.wraps_files / files_total.max(1);
+        stats.journal_files = self.journal.state.borrow().files_total as u64;
+        stats.journal_used_bytes = self.journal.used_bytes();
+        stats.journal_bytes_max = self.config.journal_bytes_max;
+        stats.partitions = self.partitions.borrow().len() as u64;
+        stats.wraps = stats.wraps_files / stats.journal_files.max(1);
         stats
     }
 }

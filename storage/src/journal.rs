@@ -205,9 +205,12 @@ impl Journal {
 
     /// Share of the journal that holds commits replay may need, 0..=1.
     pub(crate) fn occupancy(&self, config: &StoreConfig) -> f64 {
-        let state = self.state.borrow();
-        let used: u64 = state.used.iter().map(|used| used.position).sum();
-        used as f64 / config.journal_bytes_max as f64
+        self.used_bytes() as f64 / config.journal_bytes_max as f64
+    }
+
+    /// Bytes of commits that replay may need.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.state.borrow().used.iter().map(|used| used.position).sum()
     }
 
     /// Number of the file that takes commits.

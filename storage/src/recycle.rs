@@ -157,11 +157,13 @@ async fn carry_forward(core: &Rc<Core>, number: u64) -> Result<(), StorageError>
             // for carries, and the journal would wait for itself.
             continue;
         }
-        carried_bytes += entry.payload_bytes;
-        group_bytes += entry.payload_bytes;
+        let carried = entry.payload_bytes;
+        carried_bytes += carried;
+        group_bytes += carried;
         let (sender, receiver) = oneshot::channel();
         core.journal.enqueue(QueuedEntry { done: Some(sender), ..entry });
         core.stats.borrow_mut().carries += 1;
+        core.stats.borrow_mut().carry_bytes += carried as u64;
         waits.push(receiver);
         if group_bytes >= CARRY_GROUP_BYTES {
             all_durable(core, std::mem::take(&mut waits)).await?;
@@ -233,7 +235,12 @@ async fn sync_where(core: &Rc<Core>, wanted: impl Fn(&Partition) -> bool) -> Res
     let dirty = core.segments.dirty(|id| targets.contains_key(&id));
     let pressed = core.admission.has_waiting();
     let limit = if pressed { SYNCS_IN_FLIGHT_PRESSED } else { SYNCS_IN_FLIGHT };
-    for_each_limited(core, dirty, limit, |_, segment: Rc<OpenSegment>| async move { segment.sync().await }).await?;
+    for_each_limited(core, dirty, limit, |core, segment: Rc<OpenSegment>| async move {
+        let synced = segment.sync().await?;
+        core.stats.borrow_mut().segment_fdatasyncs += synced;
+        Ok(())
+    })
+    .await?;
     core.segments.sync_directories().await?;
     for (handle, written, cuts) in targets.into_values() {
         let mut partition = handle.borrow_mut();

@@ -180,10 +180,10 @@ impl OpenSegment {
     }
 
     /// Makes everything written so far durable: side file, then both fdatasyncs. The index goes along, unsynced
-    /// unless it replaces an older content.
-    pub(crate) async fn sync(&self) -> Result<(), StorageError> {
+    /// unless it replaces an older content. Returns how many fdatasyncs that took.
+    pub(crate) async fn sync(&self) -> Result<u64, StorageError> {
         if !self.dirty.replace(false) {
-            return Ok(());
+            return Ok(0);
         }
         let check = self.check.borrow().to_bytes();
         let index = self.index.borrow().to_bytes();
@@ -203,7 +203,7 @@ impl OpenSegment {
         *self.index_side.borrow_mut() = Some(index_side);
         appended?;
         if mutation::is(Mutation::NoFdatasync) {
-            return Ok(());
+            return Ok(0);
         }
         if stale {
             index_file.fdatasync().await.map_err(|error| StorageError::io("fdatasync index", &index_path, error))?;
@@ -222,7 +222,8 @@ impl OpenSegment {
             result.expect("polled to its end").map_err(|error| StorageError::io(stage, path, error))
         };
         failed("fdatasync segment", &self.path, data_result)?;
-        failed("fdatasync side file", &check_path, side_result)
+        failed("fdatasync side file", &check_path, side_result)?;
+        Ok(2 + u64::from(stale))
     }
 
     /// Forgets everything from byte `position` on, a boundary of the side file's ranges.

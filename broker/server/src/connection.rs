@@ -144,6 +144,7 @@ async fn read_request(
     let place = connection.places.acquire(1).await;
     let Some(header) = frames.header().await? else { return Ok(None) };
     let started = shard.now();
+    connection.state.requests.count(header.api);
     if header.is_reply() {
         return Err(Fault::Protocol("a reply was sent as a request"));
     }

@@ -1,6 +1,7 @@
 //! One file for each api: decode, decide where it goes, ask the owners, encode. Handlers own no state; they run on the
 //! connection's shard and reach other shards through the lanes only.
 
+mod describe_node;
 mod fetch;
 pub(crate) mod hello;
 mod list_offsets;
@@ -35,6 +36,7 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
         Api::AlterTopic => topics::alter(connection, request).await,
         Api::DescribeTopic => topics::describe(connection, request).await,
         Api::ListTopics => topics::list(connection, request).await,
+        Api::DescribeNode => describe_node::answer(connection, request).await,
         Api::Hello | Api::Produce => unreachable!("answered where frames are read"),
     }
 }

@@ -14,7 +14,7 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 use ouzel_broker_core::MetadataImage;
-use ouzel_protocol::native::OffsetSpec;
+use ouzel_protocol::native::{DescribedShard, OffsetSpec};
 use ouzel_protocol::{
     BatchHeader, Durability, ErrorCode, LeaderEpoch, MetadataVersion, Offset, PartitionIndex, TopicId,
 };
@@ -161,6 +161,9 @@ pub(crate) enum ShardRequest {
         version: MetadataVersion,
         rows: Vec<PartitionRef>,
         reply: Sender<Vec<PartitionStatus>>,
+    },
+    Describe {
+        reply: Sender<DescribedShard>,
     },
 }
 

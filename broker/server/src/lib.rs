@@ -20,10 +20,12 @@ mod listeners;
 mod metadata_plane;
 mod node;
 mod owner;
+mod process;
 mod recovery;
 mod reply_queue;
 mod request;
 mod shard;
+mod shard_status;
 mod topic_table;
 
 pub use config::BrokerConfig;

@@ -19,7 +19,7 @@ use crate::lanes::{
     Publish, ReadOutcome, ReadRow, ShardRequest,
 };
 use crate::shard::ShardState;
-use crate::{error_map, join};
+use crate::{error_map, join, shard_status};
 
 /// A batch between its two moments: dispatched, but not produced yet. Or refused.
 #[derive(Debug)]
@@ -267,6 +267,7 @@ async fn answer(state: &ShardState, request: ShardRequest) {
             state.topics.reached(version).await;
             drop(reply.send(status(state, &rows)));
         }
+        ShardRequest::Describe { reply } => drop(reply.send(shard_status::describe(state))),
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ouzel_broker_core::MetadataImage;
 use ouzel_protocol::{Incarnation, NodeId, ShardIndex};
 use ouzel_runtime::sync::{Event, Notify, Semaphore};
-use ouzel_runtime::{Mailbox, Shard, Socket, timeout_at};
+use ouzel_runtime::{Instant, Mailbox, Shard, Socket, timeout_at};
 use ouzel_storage::{PartitionConfig, RecoveredPartition, StorageError, Store, StoreConfig};
 
 use crate::config::{BrokerConfig, ConnectionBudget};
@@ -25,6 +25,7 @@ use crate::limits;
 use crate::listeners::{Addresses, ShardListeners};
 use crate::metadata_plane::MetadataPlane;
 use crate::recovery::{self, NodeRecovered};
+use crate::shard_status::RequestCounts;
 use crate::topic_table::TopicTable;
 use crate::{accept, owner};
 
@@ -100,6 +101,9 @@ pub(crate) struct ShardState {
     pub(crate) response_memory: Semaphore,
     /// Set when the broker stops: nothing new is appended, long polls end.
     pub(crate) stopping: Event,
+    pub(crate) serving_since: Instant,
+    /// Requests taken since then.
+    pub(crate) requests: RequestCounts,
     requests_in_flight: Cell<usize>,
     idle: Notify,
     connections: RefCell<BTreeMap<u64, Socket>>,
@@ -135,6 +139,16 @@ impl ShardState {
         let id = self.next_connection.replace(self.next_connection.get() + 1);
         self.connections.borrow_mut().insert(id, socket.clone());
         Some(ConnectionOpen { state: Rc::clone(self), id })
+    }
+
+    /// Connections that are open now.
+    pub(crate) fn connection_count(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Requests that are not answered yet.
+    pub(crate) fn request_in_flight_count(&self) -> usize {
+        self.requests_in_flight.get()
     }
 
     async fn until_no_requests(&self) {
@@ -288,6 +302,8 @@ impl Life {
             request_memory: Semaphore::new(budget.request_bytes),
             response_memory: Semaphore::new(budget.response_bytes),
             stopping: Event::new(),
+            serving_since: self.shard.now(),
+            requests: RequestCounts::default(),
             requests_in_flight: Cell::new(0),
             idle: Notify::new(),
             connections: RefCell::default(),

@@ -48,6 +48,8 @@ pub enum Api {
     DescribeTopic = 9,
     /// Names of all topics.
     ListTopics = 10,
+    /// Counters and state of a node and its shards.
+    DescribeNode = 12,
 }
 
 impl Api {
@@ -63,6 +65,7 @@ impl Api {
         Api::AlterTopic,
         Api::DescribeTopic,
         Api::ListTopics,
+        Api::DescribeNode,
     ];
 
     /// The api a wire number names.
@@ -79,8 +82,27 @@ impl Api {
             8 => Api::AlterTopic,
             9 => Api::DescribeTopic,
             10 => Api::ListTopics,
+            12 => Api::DescribeNode,
             _ => return None,
         })
+    }
+
+    /// The name a person reads, in counters and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Api::Hello => "hello",
+            Api::Metadata => "metadata",
+            Api::Produce => "produce",
+            Api::Fetch => "fetch",
+            Api::ListOffsets => "list-offsets",
+            Api::CreateTopic => "create-topic",
+            Api::DeleteTopic => "delete-topic",
+            Api::AlterTopic => "alter-topic",
+            Api::DescribeTopic => "describe-topic",
+            Api::ListTopics => "list-topics",
+            Api::DescribeNode => "describe-node",
+        }
     }
 
     /// The number on the wire.
@@ -360,7 +382,7 @@ mod tests {
             assert_eq!(Api::from_wire(api.to_wire()), Some(api));
         }
         assert_eq!(Api::from_wire(0), None);
-        assert_eq!(Api::from_wire(11), None);
+        assert_eq!(Api::from_wire(13), None);
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub const PARTITIONS_MAX: usize = 262_144;
 pub const NODES_MAX: usize = 4096;
 /// Shards of one node.
 pub const SHARDS_MAX: usize = 4096;
+/// Counters of one node or shard in a description.
+pub const COUNTERS_MAX: usize = 4096;
 /// Config entries of one topic.
 pub const CONFIGS_MAX: usize = 1024;
 /// Bytes of record batches a broker puts into one fetch reply before it stops adding more: one whole batch may exceed it,

@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Create, list, describe, alter and delete topics
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// Show how the nodes and their shards are
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Send lines from stdin, one record each
     Produce(ProduceArgs),
     /// Print records, one line each
@@ -134,6 +137,14 @@ pub(crate) enum TopicCommand {
     /// Delete a topic and all its records
     #[command(after_help = "Example:\n  ouzel topic delete orders")]
     Delete(TopicNameArgs),
+}
+
+/// `ouzel cluster ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show state, bytes, flushes, memory and requests of each shard since its start
+    #[command(after_help = "Examples:\n  ouzel cluster status\n  ouzel cluster status --json")]
+    Status,
 }
 
 /// The name of a topic.

@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod bench_args;
+mod cluster;
 mod config;
 mod connect;
 mod consume;
@@ -49,6 +50,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Topic(command) => topic::run(command, &cli.global),
         Command::Produce(args) => produce::run(args, &cli.global),
         Command::Consume(args) => consume::run(args, &cli.global),
+        Command::Cluster(command) => cluster::run(&command, &cli.global),
         Command::Bench(command) => bench::run(command, &cli.global),
         Command::Inspect(args) => inspect::run(&args, cli.global.json),
         Command::Config(args) => settings::run(&args, cli.global.json),

@@ -47,6 +47,12 @@ fn what_is_produced_is_consumed_and_described() {
     assert!(broker.stdout(&["topic", "describe", "orders"]).contains("ouzel.durability"));
     assert_eq!(broker.json(&["topic", "list"])["topics"][0]["topic"], "orders");
 
+    let status = broker.json(&["cluster", "status"]);
+    let shards = status["nodes"][0]["shards"].as_array().expect("shards");
+    let payload = |shard: &Value| shard["counters"]["payload_bytes"].as_u64().expect("a counter");
+    assert!(shards.len() == 2 && shards.iter().all(|shard| shard["state"] == "online" && payload(shard) > 0));
+    assert!(broker.stdout(&["cluster", "status"]).contains("online"));
+
     broker.stdout(&["topic", "alter", "orders", "--partitions", "7", "--config", "ouzel.durability=written"]);
     let topic = broker.json(&["topic", "describe", "orders"]);
     assert_eq!(topic["partitions"].as_array().map(Vec::len), Some(7));

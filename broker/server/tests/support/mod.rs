@@ -10,11 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use ouzel_broker::{Broker, BrokerConfig, RunningBroker, StartError};
 use ouzel_protocol::native::{
-    AlterTopicRequest, Api, CreateTopicReply, CreateTopicRequest, DeleteTopicRequest, DescribeTopicReply,
-    DescribeTopicRequest, FRAME_HEADER_BYTES, FetchPartition, FetchReply, FetchRequest, FrameHeader, HelloReply,
-    HelloRequest, ListOffsetsPartition, ListOffsetsReply, ListOffsetsRequest, ListOffsetsResult, MetadataReply,
-    MetadataRequest, OffsetSpec, PROTOCOL_VERSION, ProducePartition, ProduceReply, ProduceRequest, ProduceResult,
-    StatusReply, TopicInfo, request_frame,
+    AlterTopicRequest, Api, CreateTopicReply, CreateTopicRequest, DeleteTopicRequest, DescribeNodeReply,
+    DescribeNodeRequest, DescribeTopicReply, DescribeTopicRequest, FRAME_HEADER_BYTES, FetchPartition, FetchReply,
+    FetchRequest, FrameHeader, HelloReply, HelloRequest, ListOffsetsPartition, ListOffsetsReply, ListOffsetsRequest,
+    ListOffsetsResult, MetadataReply, MetadataRequest, OffsetSpec, PROTOCOL_VERSION, ProducePartition, ProduceReply,
+    ProduceRequest, ProduceResult, StatusReply, TopicInfo, request_frame,
 };
 use ouzel_protocol::{
     BatchBuilder, Codec, CorrelationId, DecodeLimits, DecodedBatch, Dialect, ErrorCode, Offset, PartitionIndex,
@@ -141,6 +141,11 @@ impl Client {
         let configs = configs.iter().map(owned).collect();
         let request = AlterTopicRequest { name: name.to_owned(), partitions, configs };
         StatusReply::decode(&self.call(Api::AlterTopic, |out| request.encode(out))).expect("a reply")
+    }
+
+    pub fn describe_node(&mut self) -> DescribeNodeReply {
+        let body = self.call(Api::DescribeNode, |out| DescribeNodeRequest {}.encode(out));
+        DescribeNodeReply::decode(&body).expect("a reply")
     }
 
     pub fn describe(&mut self, name: &str) -> DescribeTopicReply {

@@ -1,0 +1,93 @@
+//! What a shard says of itself: its state in a word and its counters by name. Reads counters that others keep; counts
+//! requests by api, which nobody else does. Lives on every shard.
+
+use std::cell::Cell;
+
+use ouzel_protocol::ShardIndex;
+use ouzel_protocol::native::{Api, Counter, DescribedShard, counters};
+
+use crate::shard::ShardState;
+
+/// Requests taken since the start, by api.
+#[derive(Debug, Default)]
+pub(crate) struct RequestCounts([Cell<u64>; Api::ALL.len()]);
+
+impl RequestCounts {
+    /// Counts one request.
+    pub(crate) fn count(&self, api: Api) {
+        let place = Api::ALL.iter().position(|known| *known == api).and_then(|index| self.0.get(index));
+        if let Some(count) = place {
+            count.set(count.get() + 1);
+        }
+    }
+
+    /// The apis that were asked for, with how often.
+    fn counters(&self) -> impl Iterator<Item = Counter> {
+        let counted = Api::ALL.iter().zip(&self.0).filter(|(_, count)| count.get() > 0);
+        counted.map(|(api, count)| Counter::new(format!("{}{}", counters::REQUESTS_PREFIX, api.name()), count.get()))
+    }
+}
+
+/// Milliseconds since the shard began to serve.
+pub(crate) fn uptime_ms(state: &ShardState) -> u64 {
+    let uptime = state.shard.now().saturating_duration_since(state.serving_since);
+    u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// State and counters of this shard.
+pub(crate) fn describe(state: &ShardState) -> DescribedShard {
+    let stats = state.store.stats();
+    let (word, reason) = match stats.poisoned {
+        Some(reason) => ("poisoned", reason),
+        None if stats.disk_full => ("disk-full", "appends are refused until there is space".to_owned()),
+        None => ("online", String::new()),
+    };
+    let named = [
+        (counters::PAYLOAD_BYTES, stats.payload_bytes),
+        (counters::JOURNAL_BYTES, stats.journal_bytes),
+        (counters::SEGMENT_BYTES, stats.segment_bytes),
+        (counters::JOURNAL_COMMITS, stats.journal_commits),
+        (counters::JOURNAL_SYNCS, stats.fdatasyncs),
+        (counters::SEGMENT_SYNCS, stats.segment_fdatasyncs),
+        (counters::JOURNAL_FILES_TAKEN, stats.wraps_files),
+        (counters::JOURNAL_FILES, stats.journal_files),
+        (counters::JOURNAL_USED_BYTES, stats.journal_used_bytes),
+        (counters::JOURNAL_BYTES_MAX, stats.journal_bytes_max),
+        (counters::CARRIES, stats.carries),
+        (counters::CARRY_BYTES, stats.carry_bytes),
+        (counters::CHECKPOINTS, stats.checkpoints),
+        (counters::DIRTY_BYTES, stats.dirty_bytes),
+        (counters::CACHE_BYTES, stats.cache_bytes),
+        (counters::PARTITIONS, stats.partitions),
+        (counters::CONNECTIONS, state.connection_count() as u64),
+        (counters::REQUESTS_IN_FLIGHT, state.request_in_flight_count() as u64),
+    ];
+    let mut counters: Vec<Counter> = named.into_iter().map(|(name, value)| Counter::new(name, value)).collect();
+    counters.extend(state.requests.counters());
+    DescribedShard { shard: state.index, state: word.to_owned(), reason, counters }
+}
+
+/// A shard that does not answer any more.
+pub(crate) fn gone(shard: ShardIndex) -> DescribedShard {
+    DescribedShard {
+        shard,
+        state: "gone".to_owned(),
+        reason: "the shard does not run".to_owned(),
+        counters: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_under_the_name_of_their_api() {
+        let counts = RequestCounts::default();
+        counts.count(Api::Produce);
+        counts.count(Api::Fetch);
+        counts.count(Api::Produce);
+        let counted: Vec<Counter> = counts.counters().collect();
+        assert_eq!(counted, [Counter::new("requests.produce", 2), Counter::new("requests.fetch", 1)]);
+    }
+}
