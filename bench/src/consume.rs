@@ -45,7 +45,7 @@ pub fn run(options: &ConsumeOptions, progress: &Arc<Progress>) -> Result<Report>
         let mut ranges = ranges(&mut session).await?;
         if ranges.values().all(Range::is_empty) {
             progress.enter(Phase::Filling);
-            fill(&session, &options.load, options.load.limits.records.unwrap_or(FILL_RECORDS), progress).await?;
+            fill(&mut session, &options.load, options.load.limits.records.unwrap_or(FILL_RECORDS), progress).await?;
             progress.enter(Phase::Starting);
         }
         if options.cold {
@@ -80,7 +80,7 @@ pub fn run(options: &ConsumeOptions, progress: &Arc<Progress>) -> Result<Report>
                 fetch_lane(run.clone(), (lane, wire), settings, sink)
             })
             .collect();
-        let cost = run_lanes(&run, session.broker_pid(), tasks).await?;
+        let cost = run_lanes(&run, session.observed(), tasks).await?;
         let head = ReportHead { bench: "consume", latency_of: "fetch to reply", connections, rate: None, acks: None };
         let report = report(&head, &options.load, &session, &run.finish(), cost, progress);
         session.close().await?;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn counter(end: u64, is_repeated: bool) -> Counter {
-        let limits = Limits { records: None, seconds: None, warmup: 0.0 };
+        let limits = Limits::default();
         let range = Range { start: Offset(0), end: Offset(end), next: Offset(0), is_given_up: false };
         Counter {
             run: Rc::new(Run::start(limits, Arc::default())),

@@ -23,6 +23,7 @@ use crate::produce::now_ms;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::session::{LoadOptions, ReportHead, Session, block_on, connect_lanes, report, run_lanes};
+use crate::skew::Skew;
 use crate::topic::Lane;
 use crate::wire::Wire;
 
@@ -84,6 +85,8 @@ pub fn run(options: &EndToEndOptions, progress: &Arc<Progress>) -> Result<Report
                 record_bytes: options.load.record_bytes,
                 interval,
                 phase,
+                batches_per_request: 1,
+                skew: Skew::Uniform,
             };
             let producing = produce(acks.clone(), lane, settings, options.load.clone(), shared.clone());
             tasks.push(Box::pin(producing));
@@ -94,7 +97,7 @@ pub fn run(options: &EndToEndOptions, progress: &Arc<Progress>) -> Result<Report
             let checker = Checker { run: run.clone(), shared: shared.clone(), checks: checks.collect() };
             tasks.push(Box::pin(fetch_lane(run.clone(), (fetched, wire), settings, checker)));
         }
-        let cost = run_lanes(&run, session.broker_pid(), tasks).await?;
+        let cost = run_lanes(&run, session.observed(), tasks).await?;
         let acks = acks.finish();
         let mut findings = run.finish();
         findings.errors += acks.errors;
@@ -311,7 +314,7 @@ mod tests {
     const PARTITION: PartitionIndex = PartitionIndex(3);
 
     fn limits() -> Limits {
-        Limits { records: None, seconds: None, warmup: 0.0 }
+        Limits::default()
     }
 
     fn checker(start: u64) -> Checker {

@@ -12,9 +12,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::thread::sched_setaffinity;
 use tempfile::TempDir;
 
-use crate::process::Usage;
+use crate::process::{self, Usage};
 
 /// How long a broker may take to say that it is ready; recovery of a full journal is part of it.
 const READY_WAIT_MAX: Duration = Duration::from_secs(120);
@@ -32,6 +33,8 @@ pub struct EmbeddedOptions {
     pub shards: Option<u16>,
     /// Directory in which the run's own directory is made; `None`: see [`default_parent`].
     pub parent: Option<PathBuf>,
+    /// Core the broker is kept on; `None` leaves it to the kernel.
+    pub cpu: Option<usize>,
     /// More arguments for `serve`.
     pub arguments: Vec<OsString>,
     /// More environment variables.
@@ -45,6 +48,7 @@ impl EmbeddedOptions {
             binary: binary.into(),
             shards: None,
             parent: None,
+            cpu: None,
             arguments: Vec::new(),
             environment: Vec::new(),
         }
@@ -249,7 +253,16 @@ impl Embedded {
         // A group of its own: Ctrl-C ends the run, and the run ends the broker.
         command.process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        command.spawn().with_context(|| format!("cannot start the broker {}", self.options.binary.display()))
+        let spawn = |command: &mut Command| {
+            command.spawn().with_context(|| format!("cannot start the broker {}", self.options.binary.display()))
+        };
+        let Some(cpu) = self.options.cpu else { return spawn(&mut command) };
+        // A child inherits the cores of the thread that starts it.
+        let before = process::cores()?;
+        process::pin_to(cpu)?;
+        let child = spawn(&mut command);
+        sched_setaffinity(None, &before)?;
+        child
     }
 
     fn start_process(&mut self) -> Result<()> {

@@ -16,9 +16,10 @@ use ouzel_protocol::native::{Api, ProducePartition, ProduceReply, ProduceRequest
 use ouzel_protocol::{CorrelationId, ErrorCode, PartitionIndex, TopicId};
 use tokio::sync::Notify;
 
-use crate::process::Usage;
+use crate::meter::WrapLimits;
 use crate::progress::{Phase, Progress};
 use crate::report::Latencies;
+use crate::skew::{Picks, Skew};
 use crate::timer::Timer;
 use crate::topic::Lane;
 use crate::wire::{FrameReader, FrameWriter, Wire, check_whole};
@@ -30,8 +31,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long the broker may take for one request.
 const REQUEST_TIMEOUT_MS: u32 = 30_000;
 
-/// When a run ends: at the first of the two that is reached.
-#[derive(Clone, Copy, Debug)]
+/// When a run ends: at the first of these that is reached.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
     /// Records to send or receive.
     pub records: Option<u64>,
@@ -39,6 +40,8 @@ pub struct Limits {
     pub seconds: Option<f64>,
     /// Seconds of load before measuring starts.
     pub warmup: f64,
+    /// A window counted in rounds of the journal, instead of both kinds of seconds.
+    pub wraps: Option<WrapLimits>,
 }
 
 /// What all lanes of a run share: its clock, its budget of records and its findings.
@@ -46,8 +49,10 @@ pub struct Limits {
 pub struct Run {
     /// When the load began; stamps count from here.
     pub start: Instant,
-    measure_from: Instant,
-    deadline: Option<Instant>,
+    /// `None` until the journal has come round often enough.
+    measure_from: Cell<Option<Instant>>,
+    deadline: Cell<Option<Instant>>,
+    wrap_limits: Option<WrapLimits>,
     remaining: Cell<u64>,
     progress: Arc<Progress>,
     latencies: RefCell<Latencies>,
@@ -84,8 +89,14 @@ impl Run {
         let measure_from = start + Duration::from_secs_f64(limits.warmup);
         Run {
             start,
-            measure_from,
-            deadline: limits.seconds.map(|seconds| measure_from + Duration::from_secs_f64(seconds)),
+            measure_from: Cell::new(limits.wraps.is_none().then_some(measure_from)),
+            deadline: Cell::new(
+                limits
+                    .seconds
+                    .filter(|_| limits.wraps.is_none())
+                    .map(|seconds| measure_from + Duration::from_secs_f64(seconds)),
+            ),
+            wrap_limits: limits.wraps,
             remaining: Cell::new(limits.records.unwrap_or(u64::MAX)),
             progress,
             latencies: RefCell::new(Latencies::new()),
@@ -106,14 +117,13 @@ impl Run {
 
     /// A run with the clock of another, without its limits.
     pub fn start_unlimited(other: &Run, progress: Arc<Progress>) -> Run {
-        let limits = Limits { records: None, seconds: None, warmup: 0.0 };
-        Run { start: other.start, measure_from: other.measure_from, ..Run::start(limits, progress) }
+        Run { start: other.start, measure_from: other.measure_from.clone(), ..Run::start(Limits::default(), progress) }
     }
 
     /// Whether nothing more may be sent: time or records are used up, or the operator asked to stop.
     pub fn is_over(&self, now: Instant) -> bool {
         self.remaining.get() == 0
-            || self.deadline.is_some_and(|deadline| now >= deadline)
+            || self.deadline.get().is_some_and(|deadline| now >= deadline)
             || self.progress.is_cancelled()
     }
 
@@ -131,7 +141,7 @@ impl Run {
         if self.is_shown {
             self.progress.add(records, bytes);
         }
-        if now < self.measure_from {
+        if self.measure_from.get().is_none_or(|from| now < from) {
             return;
         }
         self.latencies.borrow_mut().record(latency, records);
@@ -154,14 +164,35 @@ impl Run {
         }
     }
 
-    /// Waits until measuring starts, reads what the processes have used by then, and shows it.
-    pub async fn measure(&self, broker_pid: Option<u32>) -> Meter {
-        if self.measure_from > Instant::now() {
+    /// The window in rounds of the journal, where the run has one.
+    pub fn wrap_limits(&self) -> Option<WrapLimits> {
+        self.wrap_limits
+    }
+
+    /// Waits until the seconds of warming up are over. Not for runs whose window is counted in rounds of the journal.
+    pub async fn warmed_up(&self) {
+        let measure_from = self.measure_from.get().expect("the clock decides");
+        if measure_from > Instant::now() {
             self.progress.enter(Phase::WarmingUp);
-            tokio::time::sleep_until(self.measure_from.into()).await;
+            tokio::time::sleep_until(measure_from.into()).await;
         }
         self.progress.enter(Phase::Measuring);
-        Meter::start(broker_pid)
+    }
+
+    /// Shows a phase on the progress line.
+    pub fn enter(&self, phase: Phase) {
+        self.progress.enter(phase);
+    }
+
+    /// What comes back from `now` on counts.
+    pub fn start_measuring(&self, now: Instant) {
+        self.progress.enter(Phase::Measuring);
+        self.measure_from.set(Some(now));
+    }
+
+    /// Nothing more is to be sent.
+    pub fn end(&self) {
+        self.deadline.set(Some(Instant::now()));
     }
 
     /// Never returns but with an error: when replies have stayed out for too long although some are due.
@@ -184,55 +215,9 @@ impl Run {
             latencies: self.latencies.borrow().clone(),
             records: self.records.get(),
             bytes: self.bytes.get(),
-            seconds: end.saturating_duration_since(self.measure_from).as_secs_f64().max(1e-9),
+            seconds: end.saturating_duration_since(self.measure_from.get().unwrap_or(end)).as_secs_f64().max(1e-9),
             errors: self.errors.get(),
             first_error: self.first_error.borrow().clone(),
-        }
-    }
-}
-
-/// What the broker and the generator used while a run was measured.
-#[derive(Debug)]
-pub struct Meter {
-    started: Instant,
-    own: Usage,
-    broker: Option<(u32, Usage)>,
-}
-
-/// Differences between two readings of a [`Meter`].
-#[derive(Clone, Copy, Debug)]
-pub struct Cost {
-    /// Share of one core that the generator used.
-    pub generator_cpu_share: f64,
-    /// CPU seconds of the broker.
-    pub broker_cpu_s: Option<f64>,
-    /// Resident memory of the broker at the end.
-    pub broker_rss_bytes: Option<u64>,
-    /// Bytes the broker sent to the device.
-    pub broker_device_bytes: Option<u64>,
-}
-
-impl Meter {
-    /// Reads what has been used so far.
-    pub fn start(broker_pid: Option<u32>) -> Meter {
-        Meter {
-            started: Instant::now(),
-            own: Usage::of_self().unwrap_or_default(),
-            broker: broker_pid.and_then(|pid| Usage::of(pid).ok().map(|usage| (pid, usage))),
-        }
-    }
-
-    /// What was used since.
-    pub fn stop(&self) -> Cost {
-        let elapsed = self.started.elapsed().as_secs_f64().max(1e-9);
-        let own = Usage::of_self().unwrap_or_default();
-        let broker = self.broker.and_then(|(pid, before)| Usage::of(pid).ok().map(|after| (before, after)));
-        Cost {
-            generator_cpu_share: (own.cpu_s - self.own.cpu_s).max(0.0) / elapsed,
-            broker_cpu_s: broker.map(|(before, after)| after.cpu_s - before.cpu_s),
-            broker_rss_bytes: broker.map(|(_, after)| after.rss_bytes),
-            broker_device_bytes: broker
-                .map(|(before, after)| after.device_write_bytes.saturating_sub(before.device_write_bytes)),
         }
     }
 }
@@ -261,6 +246,10 @@ pub struct ProduceSettings {
     pub interval: Option<Duration>,
     /// Time of the lane's first batch after the start: lanes do not send in step.
     pub phase: Duration,
+    /// Batches of one request, each for the partition that comes next; more than one may be for the same.
+    pub batches_per_request: usize,
+    /// Which partition comes next.
+    pub skew: Skew,
 }
 
 /// One request that has no reply yet.
@@ -268,6 +257,8 @@ pub struct ProduceSettings {
 struct Slot {
     intended: Instant,
     records: u64,
+    /// Records of each batch but the last, which may be shorter.
+    records_per_batch: u64,
 }
 
 /// The requests in flight of one connection. The index of a slot is the request's correlation id.
@@ -317,7 +308,7 @@ async fn send_batches(
 ) -> Result<()> {
     let mut timer = Timer::new()?;
     let mut next_intended = run.start + settings.phase;
-    let mut turn = 0;
+    let mut picks = Picks::new(settings.skew, &lane.partitions);
     loop {
         if settings.interval.is_some() {
             timer.wait_until(next_intended).await?;
@@ -337,22 +328,24 @@ async fn send_batches(
                 break;
             }
             let Some(slot) = slots.free.borrow_mut().pop() else { break };
-            let records = run.take(source.records_per_batch());
+            let records_per_batch = source.records_per_batch();
+            let records = run.take(records_per_batch * settings.batches_per_request as u64);
             if records == 0 {
                 slots.free.borrow_mut().push(slot);
                 break;
             }
             next_intended += settings.interval.unwrap_or_default();
-            let partition = lane.partitions[turn % lane.partitions.len()];
-            turn += 1;
-            let batch = source.batch(partition, records, intended)?;
-            let request = ProduceRequest {
-                acks: settings.acks,
-                timeout_ms: REQUEST_TIMEOUT_MS,
-                timings: false,
-                partitions: vec![ProducePartition { topic_id: settings.topic_id, partition, batch }],
-            };
-            slots.slots.borrow_mut()[slot] = Some(Slot { intended, records });
+            let mut partitions = Vec::with_capacity(settings.batches_per_request);
+            let mut left = records;
+            while left > 0 {
+                let (partition, of_batch) = (picks.next(), left.min(records_per_batch));
+                left -= of_batch;
+                let batch = source.batch(partition, of_batch, intended)?;
+                partitions.push(ProducePartition { topic_id: settings.topic_id, partition, batch });
+            }
+            let request =
+                ProduceRequest { acks: settings.acks, timeout_ms: REQUEST_TIMEOUT_MS, timings: false, partitions };
+            slots.slots.borrow_mut()[slot] = Some(Slot { intended, records, records_per_batch });
             slots.outstanding.set(slots.outstanding.get() + 1);
             parts.extend(request.encode_parts(CorrelationId(slot as u64)));
             unanswered.push(slot);
@@ -401,15 +394,24 @@ async fn receive_acks(
             continue;
         }
         let reply = ProduceReply::decode(&body)?;
-        let [result] = reply.partitions.as_slice() else {
-            bail!("the broker answered {} partitions to a request of one", reply.partitions.len());
-        };
-        if result.error != ErrorCode::None {
-            run.fail(sent.records, || format!("partition {}: {}", result.partition, result.error));
-            continue;
+        let batches = sent.records.div_ceil(sent.records_per_batch);
+        if reply.partitions.len() as u64 != batches {
+            bail!("the broker answered {} batches to a request of {batches}", reply.partitions.len());
         }
-        acknowledged(result.partition, sent.records);
-        run.done(now, now - sent.intended, sent.records, sent.records * settings.record_bytes as u64);
+        let (mut left, mut done) = (sent.records, 0);
+        for result in &reply.partitions {
+            let records = left.min(sent.records_per_batch);
+            left -= records;
+            if result.error == ErrorCode::None {
+                acknowledged(result.partition, records);
+                done += records;
+            } else {
+                run.fail(records, || format!("partition {}: {}", result.partition, result.error));
+            }
+        }
+        if done > 0 {
+            run.done(now, now - sent.intended, done, done * settings.record_bytes as u64);
+        }
     }
     Ok(())
 }
@@ -424,13 +426,13 @@ impl Slots {
     }
 }
 
-/// The interval between two batches of each of `lanes` lanes that together offer `rate` records a second, and the
+/// The interval between two requests of each of `lanes` lanes that together offer `rate` records a second, and the
 /// phase of lane `index`.
-pub fn pace(rate: Option<f64>, records_per_batch: u64, lanes: usize, index: usize) -> (Option<Duration>, Duration) {
+pub fn pace(rate: Option<f64>, records_per_request: u64, lanes: usize, index: usize) -> (Option<Duration>, Duration) {
     let Some(rate) = rate else { return (None, Duration::ZERO) };
-    let between_batches = records_per_batch as f64 / rate;
-    let interval = Duration::from_secs_f64((between_batches * lanes as f64).min(3600.0));
-    (Some(interval), Duration::from_secs_f64((between_batches * index as f64).min(3600.0)))
+    let between_requests = records_per_request as f64 / rate;
+    let interval = Duration::from_secs_f64((between_requests * lanes as f64).min(3600.0));
+    (Some(interval), Duration::from_secs_f64((between_requests * index as f64).min(3600.0)))
 }
 
 #[cfg(test)]
@@ -438,7 +440,7 @@ mod tests {
     use super::*;
 
     fn run(records: Option<u64>, seconds: Option<f64>, warmup: f64) -> Run {
-        Run::start(Limits { records, seconds, warmup }, Arc::new(Progress::default()))
+        Run::start(Limits { records, seconds, warmup, wraps: None }, Arc::new(Progress::default()))
     }
 
     #[test]
@@ -453,7 +455,8 @@ mod tests {
         let run = run(None, Some(1.0), 3600.0);
         run.done(Instant::now(), Duration::from_micros(5), 16, 16_384);
         assert_eq!(run.finish().records, 0);
-        run.done(run.measure_from + Duration::from_secs(1), Duration::from_micros(5), 16, 16_384);
+        let measure_from = run.measure_from.get().expect("the clock decides");
+        run.done(measure_from + Duration::from_secs(1), Duration::from_micros(5), 16, 16_384);
         let findings = run.finish();
         assert_eq!((findings.records, findings.bytes, findings.latencies.count()), (16, 16_384, 16));
         assert!((findings.seconds - 1.0).abs() < 1e-6);
@@ -478,7 +481,7 @@ mod tests {
     #[test]
     fn a_slot_is_completed_once() {
         let slots = Slots {
-            slots: RefCell::new(vec![Some(Slot { intended: Instant::now(), records: 1 })]),
+            slots: RefCell::new(vec![Some(Slot { intended: Instant::now(), records: 1, records_per_batch: 1 })]),
             free: RefCell::new(Vec::new()),
             freed: Notify::new(),
             outstanding: Cell::new(1),

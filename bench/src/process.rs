@@ -1,9 +1,11 @@
 //! What a process costs: CPU seconds, resident memory and bytes sent to the device, read from `/proc`. Owns the parsing
-//! of those files; never signals and never starts a process. Any thread.
+//! of those files, and the core a thread is kept on; never signals and never starts a process. Any thread.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Ticks a second of the times in `/proc/<pid>/stat`: the kernel's USER_HZ, 100 on every architecture ouzel builds for.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -49,6 +51,28 @@ impl Usage {
     pub fn of_self() -> io::Result<Usage> {
         Usage::of(std::process::id())
     }
+}
+
+/// Keeps the calling thread, and threads and processes it starts from now on, on one core.
+///
+/// # Errors
+/// There is no such core, or this process may not use it.
+pub fn pin_to(cpu: usize) -> io::Result<()> {
+    let mut cores = CpuSet::new();
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no core {cpu}")));
+    }
+    cores.set(cpu);
+    sched_setaffinity(None, &cores)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot run on core {cpu}: {error}")))
+}
+
+/// The cores the calling thread may run on.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn cores() -> io::Result<CpuSet> {
+    Ok(sched_getaffinity(None)?)
 }
 
 /// User plus system seconds from the text of `/proc/<pid>/stat`. The command name may hold spaces and parentheses, so

@@ -14,6 +14,8 @@ use crate::payload::Payloads;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::session::{LoadOptions, ReportHead, Session, block_on, connect_lanes, report, run_lanes};
+use crate::skew::Skew;
+use crate::topic::Lane;
 
 /// Different batches that are sent in turn; together they fit a core's cache.
 const TEMPLATES: u64 = 4;
@@ -35,26 +37,27 @@ pub struct ProduceOptions {
 /// The broker cannot be started or reached, or a connection broke. Refused batches are in the report.
 pub fn run(options: &ProduceOptions, progress: &Arc<Progress>) -> Result<Report> {
     block_on(async {
-        let session = Session::open(&options.load).await?;
-        let lanes = session.topic.lanes(options.load.connections(session.topic.shards), options.load.in_flight, false);
-        let lanes = connect_lanes(lanes).await?;
+        let mut session = Session::open(&options.load).await?;
+        let lanes = connect_lanes(lanes(&session, &options.load)).await?;
         let connections = lanes.len();
         let templates = Rc::new(Templates::build(&options.load)?);
         let run = Rc::new(Run::start(options.load.limits, progress.clone()));
         let mut tasks = Vec::with_capacity(connections);
         for (index, lane) in lanes.into_iter().enumerate() {
-            let (interval, phase) = pace(options.rate, options.load.records_per_batch(), connections, index);
+            let (interval, phase) = pace(options.rate, options.load.records_per_request(), connections, index);
             let settings = ProduceSettings {
                 topic_id: session.topic.topic_id,
                 acks: options.acks,
                 record_bytes: options.load.record_bytes,
                 interval,
                 phase,
+                batches_per_request: options.load.batches_per_request,
+                skew: options.load.skew,
             };
             let source = TemplateSource { templates: templates.clone(), turn: index };
             tasks.push(produce_lane(run.clone(), lane, settings, source, |_, _| {}));
         }
-        let cost = run_lanes(&run, session.broker_pid(), tasks).await?;
+        let cost = run_lanes(&run, session.observed(), tasks).await?;
         let head = ReportHead {
             bench: "produce",
             latency_of: if options.rate.is_some() { "intended send to ack" } else { "send to ack" },
@@ -68,17 +71,30 @@ pub fn run(options: &ProduceOptions, progress: &Arc<Progress>) -> Result<Report>
     })
 }
 
+/// Uniform lanes divide the partitions of a shard among them; skewed ones each draw from all of them, or the draw would be
+/// another with each number of connections.
+fn lanes(session: &Session, options: &LoadOptions) -> Vec<Lane> {
+    let mut lanes = session.topic.lanes(options.connections(session.topic.shards), options.in_flight, false);
+    if options.skew != Skew::Uniform {
+        for lane in &mut lanes {
+            let here = session.topic.partitions.iter().filter(|(_, address)| *address == lane.address);
+            lane.partitions = here.map(|(partition, _)| *partition).collect();
+        }
+    }
+    lanes
+}
+
 /// Writes `records` records to a session's topic, as fast as it takes them.
 ///
 /// # Errors
 /// A connection broke or a batch was refused.
 pub(crate) async fn fill(
-    session: &Session,
+    session: &mut Session,
     options: &LoadOptions,
     records: u64,
     progress: &Arc<Progress>,
 ) -> Result<()> {
-    let limits = Limits { records: Some(records), seconds: None, warmup: 0.0 };
+    let limits = Limits { records: Some(records), ..Limits::default() };
     let lanes = session.topic.lanes(options.connections(session.topic.shards), options.in_flight, false);
     let lanes = connect_lanes(lanes).await?;
     let templates = Rc::new(Templates::build(options)?);
@@ -89,12 +105,14 @@ pub(crate) async fn fill(
         record_bytes: options.record_bytes,
         interval: None,
         phase: std::time::Duration::ZERO,
+        batches_per_request: 1,
+        skew: Skew::Uniform,
     };
     let lanes = lanes.into_iter().enumerate().map(|(index, lane)| {
         let source = TemplateSource { templates: templates.clone(), turn: index };
         produce_lane(run.clone(), lane, settings, source, |_, _| {})
     });
-    run_lanes(&run, None, lanes.collect()).await?;
+    run_lanes(&run, session.observed(), lanes.collect()).await?;
     let findings = run.finish();
     match findings.first_error {
         Some(error) => anyhow::bail!("cannot fill topic {}: {error}", session.topic.name),
@@ -167,7 +185,10 @@ pub(crate) fn options_for_tests(record_bytes: usize, batch_bytes: usize) -> Load
         dialect: ouzel_protocol::Dialect::Kafka2,
         connections: None,
         in_flight: 256,
-        limits: Limits { records: None, seconds: None, warmup: 0.0 },
+        batches_per_request: 1,
+        skew: Skew::Uniform,
+        cpu: None,
+        limits: Limits::default(),
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::meter::StorageWork;
+
 /// Longest latency a histogram holds: whatever takes longer counts as this.
 const LATENCY_NS_MAX: u64 = 600 * 1_000_000_000;
 /// A generator that uses more of its core than this was the bottleneck itself (docs/rules.md M1).
@@ -122,6 +124,10 @@ pub struct Report {
     pub broker_rss_bytes: Option<u64>,
     /// Bytes the broker sent to the device while measured.
     pub broker_device_bytes: Option<u64>,
+    /// What the broker's storage did while measured: flushes, rounds of the journal, bytes.
+    pub storage: Option<StorageWork>,
+    /// Batches of one produce request.
+    pub batches_per_request: usize,
     /// Share of one core that the generator used while measured.
     pub generator_cpu_share: f64,
     /// Whether the generator itself was the bottleneck: compare such runs by `broker_cpu_s_per_gb` only.
@@ -173,6 +179,29 @@ impl Report {
             let ratio = bytes as f64 / self.bytes as f64;
             rows.push(("device bytes".to_string(), format!("{:.1} MB ({ratio:.2} x payload)", bytes as f64 / 1e6)));
         }
+        if let Some(work) = self.storage.filter(|work| work.batch_bytes > 0) {
+            rows.push((
+                "commits, flushes".to_string(),
+                format!(
+                    "{} commits, {} journal and {} segment fdatasyncs",
+                    grouped(work.commits),
+                    grouped(work.journal_syncs),
+                    grouped(work.segment_syncs)
+                ),
+            ));
+            rows.push((
+                "journal".to_string(),
+                format!(
+                    "{:.1} wraps after {:.1}, {:.1} MB written for {:.1} MB of batches, {} carries of {:.1} MB",
+                    work.wraps,
+                    work.wraps_before,
+                    work.journal_bytes as f64 / 1e6,
+                    work.batch_bytes as f64 / 1e6,
+                    grouped(work.carries),
+                    work.carry_bytes as f64 / 1e6
+                ),
+            ));
+        }
         let mut generator = format!("{:.0} % of a core", self.generator_cpu_share * 100.0);
         if self.client_bound {
             generator.push_str(", client-bound");
@@ -190,12 +219,13 @@ impl Report {
             None => "closed loop".to_string(),
         };
         format!(
-            "{} partitions, {} shards, {} B records, {} B batches ({}), {} connections, {} in flight, {pace}",
+            "{} partitions, {} shards, {} B records, {} B batches ({}), {} a request, {} connections, {} in flight, {pace}",
             self.partitions,
             self.shards,
             self.record_bytes,
             self.batch_bytes,
             self.compression,
+            self.batches_per_request,
             self.connections,
             self.in_flight
         )

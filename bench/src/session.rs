@@ -1,7 +1,6 @@
 //! What stands around a load: the broker that was started for it, the connection for questions, the topic, and the
 //! report at the end. Owns their order of birth and death; never sends a record. Runs on the generator's thread.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,9 +10,11 @@ use ouzel_protocol::{Codec, Dialect};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::embedded::{Embedded, EmbeddedOptions};
-use crate::load::{Cost, Findings, Limits, Meter, Run};
+use crate::load::{Findings, Limits, Run};
+use crate::meter::{Cost, Meter, Observed, measure};
 use crate::progress::Progress;
 use crate::report::{Latencies, Report, cpu_s_per_gb, is_client_bound, rounded};
+use crate::skew::Skew;
 use crate::topic::{Lane, Topic, TopicOptions};
 use crate::wire::Wire;
 
@@ -43,6 +44,12 @@ pub struct LoadOptions {
     pub connections: Option<usize>,
     /// Requests outstanding at most, in all.
     pub in_flight: usize,
+    /// Batches of one produce request.
+    pub batches_per_request: usize,
+    /// How batches spread over partitions.
+    pub skew: Skew,
+    /// Core of the generator; `None` leaves it to the kernel.
+    pub cpu: Option<usize>,
     /// When it ends.
     pub limits: Limits,
 }
@@ -51,6 +58,11 @@ impl LoadOptions {
     /// Records of a full batch: at least one, however long it is.
     pub fn records_per_batch(&self) -> u64 {
         (self.batch_bytes / self.record_bytes.max(1)).max(1) as u64
+    }
+
+    /// Records of a full produce request.
+    pub fn records_per_request(&self) -> u64 {
+        self.records_per_batch() * self.batches_per_request as u64
     }
 
     /// Connections to open to a topic that `shards` shards own.
@@ -81,6 +93,10 @@ impl Session {
     /// Any of that failed.
     pub async fn open(options: &LoadOptions) -> Result<Session> {
         let embedded = options.embedded.clone().map(Embedded::start).transpose()?;
+        // After the broker was started: a child inherits the cores of its parent.
+        if let Some(cpu) = options.cpu {
+            crate::process::pin_to(cpu)?;
+        }
         let broker_pid = embedded.as_ref().map(Embedded::pid).or(options.broker_pid);
         let bootstrap = embedded.as_ref().map_or(options.bootstrap.as_str(), Embedded::bootstrap).to_string();
         let mut control = connect_any(&bootstrap).await?;
@@ -91,6 +107,11 @@ impl Session {
     /// Process id of the broker, where it is known.
     pub fn broker_pid(&self) -> Option<u32> {
         self.broker_pid
+    }
+
+    /// The broker as it can be observed while a load runs.
+    pub fn observed(&mut self) -> Observed<'_> {
+        Observed { pid: self.broker_pid, control: &mut self.control }
     }
 
     /// Kills the embedded broker and starts it again, so that nothing is in its memory.
@@ -157,34 +178,38 @@ pub fn block_on<T>(main: impl Future<Output = Result<T>>) -> Result<T> {
 /// As the lanes.
 pub async fn run_lanes(
     run: &Rc<Run>,
-    broker_pid: Option<u32>,
+    mut broker: Observed<'_>,
     lanes: Vec<impl Future<Output = Result<()>> + 'static>,
 ) -> Result<Option<Cost>> {
-    let meter: Rc<RefCell<Option<Meter>>> = Rc::default();
+    let mut meter: Option<Meter> = None;
     let mut tasks = JoinSet::new();
     for lane in lanes {
         tasks.spawn_local(lane);
     }
-    let measuring = tokio::task::spawn_local({
-        let (run, meter) = (run.clone(), meter.clone());
-        async move {
-            let started = run.measure(broker_pid).await;
-            *meter.borrow_mut() = Some(started);
-        }
-    });
     let all = async {
         while let Some(ended) = tasks.join_next().await {
             ended.context("a lane panicked")??;
         }
         Ok::<(), anyhow::Error>(())
     };
+    let measuring = async {
+        measure(run, &mut broker, &mut meter).await?;
+        // The lanes end the run; this branch only fails.
+        std::future::pending::<Result<()>>().await
+    };
     tokio::select! {
         result = all => result?,
         result = run.watch() => result?,
+        result = measuring => result?,
     }
-    measuring.abort();
-    let cost = meter.borrow().as_ref().map(Meter::stop);
-    Ok(cost)
+    match meter {
+        // A question of the measuring branch may have been cut off; it is read to its end first.
+        Some(meter) => {
+            broker.control.settle().await?;
+            Ok(Some(meter.stop(&mut broker).await?))
+        }
+        None => Ok(None),
+    }
 }
 
 /// What a report says besides the findings.
@@ -212,8 +237,8 @@ pub fn report(
     progress: &Arc<Progress>,
 ) -> Report {
     let latencies = &findings.latencies;
-    let share = cost.map_or(0.0, |cost| cost.generator_cpu_share);
-    let broker_cpu_s = cost.and_then(|cost| cost.broker_cpu_s);
+    let share = cost.as_ref().map_or(0.0, |cost| cost.generator_cpu_share);
+    let broker_cpu_s = cost.as_ref().and_then(|cost| cost.broker_cpu_s);
     Report {
         bench: head.bench.to_string(),
         records: findings.records,
@@ -242,8 +267,10 @@ pub fn report(
         ack_p50_us: head.acks.map(|acks| acks.quantile_us(0.5)),
         ack_p99_us: head.acks.map(|acks| acks.quantile_us(0.99)),
         broker_cpu_s: broker_cpu_s.map(|cpu_s| rounded(cpu_s, 3)),
-        broker_rss_bytes: cost.and_then(|cost| cost.broker_rss_bytes),
-        broker_device_bytes: cost.and_then(|cost| cost.broker_device_bytes),
+        broker_rss_bytes: cost.as_ref().and_then(|cost| cost.broker_rss_bytes),
+        broker_device_bytes: cost.as_ref().and_then(|cost| cost.broker_device_bytes),
+        storage: cost.map(|cost| cost.storage),
+        batches_per_request: options.batches_per_request,
         generator_cpu_share: rounded(share, 3),
         client_bound: is_client_bound(share),
         cancelled: progress.is_cancelled(),

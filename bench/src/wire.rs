@@ -29,6 +29,8 @@ pub struct Wire {
     /// What the broker answered to the hello.
     pub hello: HelloReply,
     next_correlation: u64,
+    /// A question was sent whose reply nobody has read.
+    is_waiting: bool,
 }
 
 /// The receiving half of a connection.
@@ -56,8 +58,13 @@ impl Wire {
         stream.set_nodelay(true)?;
         let (read_half, write_half) = stream.into_split();
         let reader = FrameReader { half: read_half, buf: BytesMut::with_capacity(READ_BYTES) };
-        let mut wire =
-            Wire { reader, writer: FrameWriter { half: write_half }, hello: empty_hello(), next_correlation: 1 };
+        let mut wire = Wire {
+            reader,
+            writer: FrameWriter { half: write_half },
+            hello: empty_hello(),
+            next_correlation: 1,
+            is_waiting: false,
+        };
         let request = HelloRequest {
             version_min: PROTOCOL_VERSION,
             version_max: PROTOCOL_VERSION,
@@ -85,14 +92,33 @@ impl Wire {
         let correlation = CorrelationId(self.next_correlation);
         self.next_correlation += 1;
         self.writer.send(vec![Bytes::from(request_frame(api, correlation, body))]).await?;
-        let Some((header, body)) = self.reader.next().await? else {
-            bail!("the broker closed the connection instead of answering");
-        };
+        self.is_waiting = true;
+        let (header, body) = self.reply().await?;
         if header.correlation != correlation {
             bail!("the broker answered request {} instead of {correlation}", header.correlation);
         }
         check_whole(&header, &body)?;
         Ok(body)
+    }
+
+    /// Reads the reply to a [`call`](Self::call) that was dropped while it waited, if there was one: the connection can be
+    /// used again. A question is small enough to be sent whole before anything is waited for.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn settle(&mut self) -> Result<()> {
+        if self.is_waiting {
+            self.reply().await?;
+        }
+        Ok(())
+    }
+
+    async fn reply(&mut self) -> Result<(FrameHeader, Bytes)> {
+        let Some(reply) = self.reader.next().await? else {
+            bail!("the broker closed the connection instead of answering");
+        };
+        self.is_waiting = false;
+        Ok(reply)
     }
 }
 

@@ -15,10 +15,12 @@ use ouzel_bench::e2e::EndToEndOptions;
 use ouzel_bench::embedded::EmbeddedOptions;
 use ouzel_bench::hold::{HoldKind, HoldOptions, HoldReport};
 use ouzel_bench::load::Limits;
+use ouzel_bench::meter::WrapLimits;
 use ouzel_bench::produce::ProduceOptions;
 use ouzel_bench::progress::{Phase, Progress};
 use ouzel_bench::report::{Report, grouped};
 use ouzel_bench::session::LoadOptions;
+use ouzel_bench::skew::Skew;
 use ouzel_bench::topic::TopicOptions;
 use ouzel_bench::verify::{VerifyOptions, VerifyReport};
 use ouzel_protocol::Durability;
@@ -26,7 +28,7 @@ use serde_json::json;
 
 use crate::args::{AcksArg, GlobalArgs};
 use crate::bench_args::{
-    BenchCommand, BenchCommonArgs, BenchHoldArgs, BenchVerifyArgs, DialectArg, DurabilityArg, HoldKindArg,
+    BenchCommand, BenchCommonArgs, BenchHoldArgs, BenchVerifyArgs, DialectArg, DurabilityArg, HoldKindArg, SkewArg,
 };
 use crate::output::{print_json, print_line, table};
 
@@ -44,7 +46,17 @@ pub(crate) fn run(command: BenchCommand, global: &GlobalArgs) -> Result<()> {
         BenchCommand::Verify(args) => return verify(&args, global.json),
         BenchCommand::Hold(args) => return hold(&args, global),
         BenchCommand::Produce(args) => {
-            let load = load_options(&args.common, global, true)?;
+            let mut load = load_options(&args.common, global, args.wraps.is_none())?;
+            load.batches_per_request = args.batches_per_request as usize;
+            load.skew = match args.skew {
+                SkewArg::Uniform => Skew::Uniform,
+                SkewArg::Zipf => Skew::Zipf,
+            };
+            load.limits.wraps = args.wraps.map(|measured| WrapLimits {
+                warmup: args.warmup_wraps,
+                measured,
+                seconds_max: args.wrap_seconds_max,
+            });
             let acks = match args.acks {
                 AcksArg::All => -1,
                 AcksArg::Leader => 1,
@@ -87,6 +99,7 @@ fn load_options(args: &BenchCommonArgs, global: &GlobalArgs, is_timed: bool) -> 
         let mut options = EmbeddedOptions::new(own_binary()?);
         options.shards = args.shards;
         options.parent = args.dir.clone();
+        options.cpu = args.broker_cpu;
         for (key, value) in &args.set {
             options.arguments.extend(["--set".into(), format!("{key}={value}").into()]);
         }
@@ -122,7 +135,10 @@ fn load_options(args: &BenchCommonArgs, global: &GlobalArgs, is_timed: bool) -> 
         },
         connections: args.connections,
         in_flight: args.in_flight,
-        limits: Limits { records: args.records, seconds, warmup: args.warmup },
+        batches_per_request: 1,
+        skew: Skew::Uniform,
+        cpu: args.cpu,
+        limits: Limits { records: args.records, seconds, warmup: args.warmup, wraps: None },
     })
 }
 

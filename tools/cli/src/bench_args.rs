@@ -14,6 +14,7 @@ pub(crate) enum BenchCommand {
     /// Send batches as fast as asked, measure until they are acknowledged
     #[command(after_help = "Examples:\n  ouzel bench produce --embedded --seconds 5\n  \
                             ouzel bench produce --embedded --durability disk --partitions 1024 --seconds 5 --json\n  \
+                            ouzel bench produce --embedded --shards 1 --wraps 2 --broker-cpu 0 --cpu 1\n  \
                             ouzel bench produce --rate 100000 --seconds 30")]
     Produce(BenchProduceArgs),
     /// Read a topic from its start, measure each fetch
@@ -104,6 +105,12 @@ pub(crate) struct BenchCommonArgs {
     /// Requests outstanding at most, in all, whatever the number of partitions
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) in_flight: usize,
+    /// Core the generator is kept on
+    #[arg(long, value_name = "CORE")]
+    pub(crate) cpu: Option<usize>,
+    /// Core the embedded broker is kept on
+    #[arg(long, value_name = "CORE", requires = "embedded")]
+    pub(crate) broker_cpu: Option<usize>,
     /// Records to send or read [default: none, --seconds decides]
     #[arg(long, value_name = "N")]
     pub(crate) records: Option<u64>,
@@ -124,6 +131,15 @@ pub(crate) enum DialectArg {
     Kafka,
 }
 
+/// How batches spread over partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SkewArg {
+    /// One after the other
+    Uniform,
+    /// Partition n gets 1/(n + 1) of what partition 0 gets
+    Zipf,
+}
+
 /// `ouzel bench produce`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchProduceArgs {
@@ -132,6 +148,21 @@ pub(crate) struct BenchProduceArgs {
     /// Records a second to offer, whether replies come or not; latency counts from the intended send [default: as many as replies allow]
     #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
+    /// Batches of one request, each for the partition that comes next
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) batches_per_request: u32,
+    /// How batches spread over the partitions
+    #[arg(long, value_enum, value_name = "SKEW", default_value = "uniform")]
+    pub(crate) skew: SkewArg,
+    /// Measure over this many rounds of the journal instead of --seconds
+    #[arg(long, value_name = "ROUNDS", value_parser = parse_seconds, conflicts_with_all = ["seconds", "warmup", "records"])]
+    pub(crate) wraps: Option<f64>,
+    /// Rounds of the journal before measuring starts
+    #[arg(long, value_name = "ROUNDS", default_value = "3", value_parser = parse_seconds, requires = "wraps")]
+    pub(crate) warmup_wraps: f64,
+    /// Most seconds that warming up and measuring take each, however far the journal came
+    #[arg(long, value_name = "S", default_value = "120", value_parser = parse_seconds, requires = "wraps")]
+    pub(crate) wrap_seconds_max: f64,
     /// Which acknowledgement to wait for
     #[arg(long, value_enum, default_value = "all")]
     pub(crate) acks: AcksArg,
