@@ -376,8 +376,8 @@ pub fn check_batch(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
 }
 
 /// Checks a batch a client wants appended: [`check_batch`], and what a broker demands of a client: base
-/// offset 0, at least one record, a last offset delta of count - 1 (KAFKA-6554), a known codec, a sequence
-/// when there is a producer, none of the attributes only brokers set. The archive of a native batch is
+/// offset 0, at least one record, a last offset delta of count - 1 (KAFKA-6554), a known codec, an epoch
+/// and a sequence when there is a producer, none of the attributes only brokers set. The archive of a native batch is
 /// checked whole (bytecheck, monotone ends within the blob, size and ratio caps), since it is served to
 /// others as it is; Kafka's records are not opened.
 ///
@@ -412,6 +412,10 @@ pub fn check_produced(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     if header.producer_id >= 0 && header.base_sequence < 0 {
         let got = i64::from(header.base_sequence);
         return Err(BatchError::Field { field: "base sequence", got });
+    }
+    if header.producer_id >= 0 && header.producer_epoch < 0 {
+        let got = i64::from(header.producer_epoch);
+        return Err(BatchError::Field { field: "producer epoch", got });
     }
     if header.magic == Magic::Native {
         native::check_archive(&header, bytes, &DecodeLimits::default())?;

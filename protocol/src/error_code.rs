@@ -76,9 +76,14 @@ codes! {
     InvalidConfig = 40, false, "a topic configuration is not known or its value not legal";
     InvalidRequest = 42, false, "the request is malformed";
     PolicyViolation = 44, false, "the request is against a limit of this cluster";
+    OutOfOrderSequence = 45, false, "the batch does not follow the last one of its producer";
+    DuplicateSequence = 46, false, "the batch is in the log already, too far back to say at which offset";
+    InvalidProducerEpoch = 47, false, "the producer was replaced by one with a higher epoch";
     StorageError = 56, true, "the broker cannot write to or read from its disk";
+    UnknownProducerId = 59, false, "the broker knows nothing of the producer";
     UnsupportedCompression = 76, false, "the batch's compression is not supported";
     InvalidRecord = 87, false, "the batch breaks a rule a broker demands of a client";
+    ProducerFenced = 90, false, "the producer was shut out by a newer one";
     UnknownTopicId = 100, true, "the broker does not know the topic id";
     Overloaded = 1000, true, "the broker has no room for the request now";
     DiskFull = 1001, true, "the broker's disk has no room";

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod limits;
 pub mod native;
 pub mod partitioning;
+pub mod producer;
 pub mod records;
 pub mod topic_name;
 
@@ -28,5 +29,6 @@ pub use ids::{
     CorrelationId, Incarnation, LeaderEpoch, MetadataVersion, NodeId, Offset, PartitionId, PartitionIndex, ShardIndex,
     TopicId,
 };
+pub use producer::{ProducerEpoch, ProducerId, ProducerStamp, Sequence};
 pub use records::{BatchBuilder, DecodeLimits, DecodedBatch, Dialect, Header, Headers, Record};
 pub use topic_name::{TopicNameError, check_topic_name};

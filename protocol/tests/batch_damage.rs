@@ -193,7 +193,7 @@ fn what_clients_may_not_send_is_refused() {
     for dialect in DIALECTS {
         let sound = build(dialect, Codec::None, &odd_records());
         type Damage = fn(&mut Vec<u8>);
-        let cases: [(&str, Damage); 8] = [
+        let cases: [(&str, Damage); 9] = [
             ("a base offset", |batch| batch[7] = 1),
             ("a control batch", |batch| batch[22] |= 0x20),
             ("log-append time", |batch| batch[22] |= 0x08),
@@ -201,6 +201,10 @@ fn what_clients_may_not_send_is_refused() {
             ("codec 5", |batch| batch[22] |= 0x05),
             ("a last offset delta of 0", |batch| batch[26] = 0),
             ("a producer without a sequence", |batch| batch[43..51].fill(0)),
+            ("a producer and a sequence without an epoch", |batch| {
+                batch[43..51].fill(0);
+                batch[53..57].fill(0);
+            }),
             ("no record", |batch| batch[57..61].fill(0)),
         ];
         for (what, damage) in cases {

@@ -5,6 +5,10 @@
 
 use ouzel_protocol::Durability;
 
+use crate::format::checkpoint::CHECKPOINT_BYTES_MAX;
+use crate::format::producers::PRODUCER_BYTES_MAX;
+use crate::producers::ProducerLimits;
+
 /// Block of every file: alignment of O_DIRECT offsets, lengths and buffers.
 pub const BLOCK: usize = ouzel_runtime::ALIGN;
 
@@ -30,6 +34,14 @@ pub const SEGMENT_BYTES_LIMIT: u64 = 2 * 1024 * 1024 * 1024;
 /// One index slot for each this many stored bytes.
 pub const INDEX_INTERVAL_BYTES: u64 = 32 * 1024;
 
+/// Producers that one shard may be told to remember, all its partitions together.
+pub const PRODUCERS_LIMIT: usize = 1024 * 1024;
+
+/// Memory that one remembered producer takes, its share of the table included, rounded up.
+const PRODUCER_MEMORY_BYTES: usize = 256;
+
+// Half of a checkpoint is left for what else it says of partitions, among them one producer each beyond the limit.
+const _: () = assert!(PRODUCERS_LIMIT * PRODUCER_BYTES_MAX <= CHECKPOINT_BYTES_MAX / 2);
 const _: () = assert!(CARRY_BYTES_MAX.is_multiple_of(BLOCK) && FLUSH_BYTES_TARGET > CARRY_BYTES_MAX);
 const _: () = assert!(CHUNK_BYTES_MAX.is_multiple_of(BLOCK) && CHUNK_BYTES_MAX <= SEGMENT_WRITE_BYTES_MAX);
 const _: () = assert!(SEGMENT_BYTES_LIMIT + ouzel_protocol::limits::BATCH_BYTES_MAX as u64 <= u32::MAX as u64);
@@ -51,6 +63,11 @@ pub struct StoreConfig {
     pub segments_open_max: usize,
     /// How long the journal must be quiet before a seal is written (rule J4), in milliseconds.
     pub seal_after_ms: u64,
+    /// Idempotent producers remembered by all partitions together; beyond it a partition forgets one of its own for each
+    /// new one, unless that is its first.
+    pub producers_max: usize,
+    /// What one partition remembers of them.
+    pub producers: ProducerLimits,
 }
 
 impl Default for StoreConfig {
@@ -71,6 +88,8 @@ impl StoreConfig {
             cache_bytes_max: memory_bytes_max / 8 * 5,
             segments_open_max: 1024,
             seal_after_ms: 100,
+            producers_max: (memory_bytes_max / 16 / PRODUCER_MEMORY_BYTES).min(PRODUCERS_LIMIT),
+            producers: ProducerLimits::default(),
         }
     }
 
@@ -91,6 +110,7 @@ impl StoreConfig {
         assert!(self.commit_bytes_max.is_multiple_of(BLOCK) && self.commit_bytes_max >= 2 * BLOCK, "{self:?}");
         assert!(self.commit_bytes_max as u64 * 2 <= self.journal_file_bytes, "{self:?}");
         assert!(self.dirty_bytes_max >= self.commit_bytes_max && self.segments_open_max >= 2, "{self:?}");
+        assert!(self.producers_max <= PRODUCERS_LIMIT && self.producers.partition_producers_max > 0, "{self:?}");
     }
 }
 

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ouzel_protocol::PartitionId;
+use ouzel_protocol::batch::BatchHeader;
 use ouzel_runtime::sync::{Notify, Semaphore};
 use ouzel_runtime::{ChunkLedger, Shard};
 
@@ -15,8 +16,10 @@ use crate::admission::Admission;
 use crate::config::{BLOCK, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FLUSH_BYTES_TARGET, StoreConfig};
 use crate::error::StorageError;
 use crate::format::check::SegmentId;
+use crate::format::producers::RememberedBatch;
 use crate::journal::{self, Journal};
 use crate::partition::{Partition, align_up};
+use crate::producers::{Placing, Refusal, Verdict};
 use crate::ranks::FlushRanks;
 use crate::segment::{OpenSegment, SegmentFiles};
 
@@ -107,6 +110,8 @@ pub(crate) struct Core {
     /// The cache is over its budget and nothing in it is clean.
     pub(crate) memory_work: Notify,
     pub(crate) dirty_bytes: Cell<u64>,
+    /// Idempotent producers that all partitions remember.
+    pub(crate) producer_count: Cell<usize>,
     /// The commit loop has ended.
     pub(crate) journal_ended: Cell<bool>,
     pub(crate) ended: Notify,
@@ -149,6 +154,7 @@ impl Core {
             ledger: ouzel_runtime::chunk_ledger(),
             memory_work: Notify::new(),
             dirty_bytes: Cell::new(0),
+            producer_count: Cell::new(0),
             journal_ended: Cell::new(false),
             ended: Notify::new(),
         }
@@ -371,6 +377,47 @@ impl Core {
         if after < before {
             self.admit();
         }
+    }
+
+    /// Judges a batch that may be of an idempotent producer, and remembers it as the next entry of the journal: it must be
+    /// appended then, with nothing in between. `Some`: it is in the log already.
+    ///
+    /// # Errors
+    /// It must not be appended.
+    pub(crate) fn admit_producer(
+        &self,
+        partition: &mut Partition,
+        header: &BatchHeader,
+    ) -> Result<Option<RememberedBatch>, StorageError> {
+        let Some(stamp) = header.producer() else { return Ok(None) };
+        let placing = Placing {
+            base_offset: partition.end_offset,
+            journal_index: self.journal.next_index(),
+            now_ms: self.shard.wall_ms(),
+            may_grow: self.producer_count.get() < self.config.producers_max,
+        };
+        let before = partition.producers.len();
+        let verdict = partition.producers.admit(stamp, header, placing, self.config.producers);
+        self.producers_changed(before, partition.producers.len());
+        let (partition, producer, got) = (partition.id, stamp.id, stamp.base_sequence);
+        match verdict {
+            Verdict::Append => Ok(None),
+            Verdict::Duplicate(batch) => Ok(Some(batch)),
+            Verdict::Refused(Refusal::OutOfOrder { expected }) => {
+                Err(StorageError::OutOfOrderSequence { partition, producer, expected, got })
+            }
+            Verdict::Refused(Refusal::TooOld { expected }) => {
+                Err(StorageError::DuplicateSequence { partition, producer, expected, got })
+            }
+            Verdict::Refused(Refusal::Fenced { current }) => {
+                Err(StorageError::ProducerFenced { partition, producer, current, got: stamp.epoch })
+            }
+        }
+    }
+
+    /// A partition remembers more or fewer producers.
+    pub(crate) fn producers_changed(&self, before: usize, after: usize) {
+        self.producer_count.set(self.producer_count.get() + after - before);
     }
 
     /// Lets producers in whose reservation now fits.

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ouzel_protocol::{Offset, PartitionId};
+use ouzel_protocol::{Offset, PartitionId, ProducerEpoch, ProducerId, Sequence};
 
 /// Why storage refused or failed. Cheap to clone: a failed commit hands the same error to all its waiters.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -74,6 +74,42 @@ pub enum StorageError {
         bytes: usize,
         /// The limit.
         limit: usize,
+    },
+    /// The batch does not follow the last one of its producer; the producer is at fault, or its earlier batches are lost.
+    #[error("producer {producer} of partition {partition} is due to go on at sequence {expected}, got {got}")]
+    OutOfOrderSequence {
+        /// Which partition.
+        partition: PartitionId,
+        /// Which producer.
+        producer: ProducerId,
+        /// Sequence that is due.
+        expected: Sequence,
+        /// Sequence of the batch.
+        got: Sequence,
+    },
+    /// The batch is in the log, so long that its offset is forgotten.
+    #[error("producer {producer} of partition {partition} is past sequence {got}, {expected} is due")]
+    DuplicateSequence {
+        /// Which partition.
+        partition: PartitionId,
+        /// Which producer.
+        producer: ProducerId,
+        /// Sequence that is due.
+        expected: Sequence,
+        /// Sequence of the batch.
+        got: Sequence,
+    },
+    /// A higher epoch of the producer was here.
+    #[error("epoch {got} of producer {producer} of partition {partition} was replaced by epoch {current}")]
+    ProducerFenced {
+        /// Which partition.
+        partition: PartitionId,
+        /// Which producer.
+        producer: ProducerId,
+        /// The epoch that counts.
+        current: ProducerEpoch,
+        /// The batch's.
+        got: ProducerEpoch,
     },
     /// The store is closing.
     #[error("storage is closing")]

@@ -150,6 +150,11 @@ impl Journal {
         index
     }
 
+    /// The index that the next entry gets.
+    pub(crate) fn next_index(&self) -> u64 {
+        self.state.borrow().queued_index + 1
+    }
+
     /// Whether `index` has reached `level`; registers the waker if not.
     pub(crate) fn poll_reached(&self, index: u64, level: AckLevel, waker: &Waker) -> bool {
         let mut state = self.state.borrow_mut();

@@ -29,6 +29,7 @@ use ouzel_runtime::sync::Notify;
 use ouzel_runtime::{SharedSlice, TailChunk};
 
 use crate::config::{BLOCK, CHUNK_BYTES_MAX, PartitionConfig, SEGMENT_WRITE_BYTES_MAX};
+use crate::producers::ProducerState;
 use crate::ranks::Ranked;
 
 /// Rounds up to the block.
@@ -162,6 +163,8 @@ pub(crate) struct Partition {
     /// Capacity of all chunks together, in bytes.
     cached_bytes: usize,
     batches: VecDeque<BatchRef>,
+    /// The idempotent producers of the log as it is appended.
+    pub(crate) producers: ProducerState,
     /// Fires whenever `durable_end` or the phase changes.
     pub(crate) moved: Rc<Notify>,
 }
@@ -191,6 +194,7 @@ impl Partition {
             chunks: VecDeque::new(),
             cached_bytes: 0,
             batches: VecDeque::new(),
+            producers: ProducerState::default(),
             moved: Rc::new(Notify::new()),
         }
     }
@@ -487,6 +491,7 @@ impl Partition {
         assert!(end_offset >= self.durable_end && end_offset <= self.end_offset, "offsets follow positions");
         self.durable = position;
         self.durable_end = end_offset;
+        self.producers.settle(end_offset);
         self.moved.notify_all();
     }
 

@@ -147,7 +147,13 @@ pub async fn recover(
             let directory = journal_dir(data_dir, committed.incarnation, index);
             let scan = scan_journal(shard, &directory, committed.incarnation).await?;
             note_scan(&mut report, &scan);
-            let mut replay = Replay::new(shard, data_dir, config, &scan.checkpoint, live, assigned, &scan.truncated);
+            let mut replay = Replay::new(shard, data_dir, config, &scan.checkpoint, live, assigned, &scan.truncated)
+                .map_err(|error| StorageError::Corrupt {
+                    what: "checkpoint",
+                    path: directory.clone(),
+                    position: 0,
+                    detail: error.to_string(),
+                })?;
             for commit in &scan.accepted {
                 let bytes = scan.read(commit).await?;
                 report.entries += replay.apply_commit(&bytes, commit, scan.path(commit)).await?;

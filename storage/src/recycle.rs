@@ -188,7 +188,7 @@ pub(crate) fn carry_entry(
     partition: &Partition,
     carry: crate::partition::Carry,
 ) -> QueuedEntry {
-    let mut parts = vec![crate::store::shared_bytes(&carry.first_batch.to_le_bytes())];
+    let mut parts = vec![crate::store::shared_bytes(&crate::replay::carried_prefix(carry.first_batch, 0))];
     parts.extend(carry.parts);
     let payload_bytes = parts.iter().map(|part| part.len()).sum();
     QueuedEntry {
@@ -298,7 +298,7 @@ pub(crate) async fn write_checkpoint(core: &Rc<Core>, number: u64) -> Result<(),
             replay_previous_checksum,
             replay_file: (number + 1).min(u64::from(u32::MAX)) as u32,
             durable_sequence: core.journal.state.borrow().durable_sequence,
-            partitions: core.all().iter().map(|partition| partition_checkpoint(&partition.borrow(), number)).collect(),
+            partitions: core.all().iter().map(|held| partition_checkpoint(core, &held.borrow(), number)).collect(),
         };
         checkpoint.encode().expect("a shard's checkpoint is within the format's limit")
     };
@@ -325,7 +325,7 @@ pub(crate) async fn write_checkpoint(core: &Rc<Core>, number: u64) -> Result<(),
     Ok(())
 }
 
-fn partition_checkpoint(partition: &Partition, number: u64) -> PartitionCheckpoint {
+fn partition_checkpoint(core: &Core, partition: &Partition, number: u64) -> PartitionCheckpoint {
     if !mutation::is(Mutation::RecycleBeforeCheckpoint) {
         assert!(!partition.is_pinned_by(number), "a file is given back only when nothing needs it");
     }
@@ -350,8 +350,18 @@ fn partition_checkpoint(partition: &Partition, number: u64) -> PartitionCheckpoi
                 },
             })
             .collect(),
-        producers: Vec::new(),
+        producers: producers_of(core, partition),
     }
+}
+
+/// The producer snapshot at the durable end: every batch below it stays, every batch from it on is replayed from the
+/// journal. It need not stand at `end_offset`, which may be lower: what lies between is in the journal for certain.
+fn producers_of(core: &Core, partition: &Partition) -> Vec<u8> {
+    if partition.producers.is_empty() {
+        return Vec::new();
+    }
+    let now_ms = core.shard.wall_ms();
+    partition.producers.snapshot(partition.durable_end, now_ms, core.config.producers).encode()
 }
 
 /// Offset after the last batch that lies wholly in synced bytes. A batch across that boundary is in the journal, whole.

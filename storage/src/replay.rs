@@ -10,10 +10,13 @@ use ouzel_runtime::{Shard, TailChunk};
 
 use crate::config::{BLOCK, CARRY_BYTES_MAX, PartitionConfig, SEGMENT_WRITE_BYTES_MAX, StoreConfig};
 use crate::error::StorageError;
+use crate::format::FormatError;
 use crate::format::check::SegmentId;
-use crate::format::checkpoint::Checkpoint;
+use crate::format::checkpoint::{Checkpoint, PartitionCheckpoint};
 use crate::format::commit::{EntryHeader, EntryKind, parse_commit};
+use crate::format::producers::ProducerSnapshot;
 use crate::partition::{BatchRef, align_up};
+use crate::producers::{ProducerLimits, ProducerState};
 use crate::recover::AssignedIds;
 use crate::scan::CommitRef;
 use crate::segment::SegmentFiles;
@@ -50,6 +53,8 @@ pub struct RecoveredPartition {
     pub tail: Vec<u8>,
     /// Where the first batch that starts in the tail stands; the tail's length if none does.
     pub tail_first_batch: usize,
+    /// What it remembers of idempotent producers, at `end_offset`.
+    pub producers: ProducerState,
 }
 
 impl RecoveredPartition {
@@ -64,6 +69,7 @@ impl RecoveredPartition {
             segments: Vec::new(),
             tail: Vec::new(),
             tail_first_batch: 0,
+            producers: ProducerState::default(),
         }
     }
 }
@@ -83,9 +89,33 @@ struct Replayed {
     batches: VecDeque<BatchRef>,
     /// An entry whose last fragment has not come yet.
     open: Option<(EntryHeader, Vec<u8>)>,
+    /// Where `state.producers` stands: batches below it are in there.
+    producers_end: Offset,
 }
 
 impl Replayed {
+    fn empty(id: PartitionId, sequence: u64) -> Self {
+        Self {
+            state: RecoveredPartition::empty(id),
+            replay_from: sequence,
+            begun: sequence,
+            first_base: Offset::ZERO,
+            unwritten: Vec::new(),
+            batches: VecDeque::new(),
+            open: None,
+            producers_end: Offset::ZERO,
+        }
+    }
+
+    /// Rolls the producers forward by one batch of the log. A carry brings no batch that did not come as data.
+    fn roll_producers(&mut self, payload: &[u8], written_at_ms: i64, limits: ProducerLimits) {
+        let Ok(batch) = parse_header(payload) else { return };
+        if batch.base_offset >= self.producers_end {
+            self.state.producers.replay(&batch, written_at_ms, limits);
+            self.producers_end = batch.end_offset();
+        }
+    }
+
     fn valid_bytes(&self) -> u64 {
         self.state.segments.last().map_or(0, |segment| segment.bytes)
     }
@@ -112,6 +142,7 @@ impl Replayed {
 /// See the module.
 pub(crate) struct Replay<'a> {
     files: SegmentFiles,
+    limits: ProducerLimits,
     tail_bytes_max: usize,
     tail_bytes: usize,
     live: &'a BTreeMap<PartitionId, PartitionConfig>,
@@ -121,6 +152,10 @@ pub(crate) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
+    /// Starts from a checkpoint.
+    ///
+    /// # Errors
+    /// A producer snapshot in it is none.
     pub(crate) fn new(
         shard: &Shard,
         data_dir: &std::path::Path,
@@ -129,22 +164,23 @@ impl<'a> Replay<'a> {
         live: &'a BTreeMap<PartitionId, PartitionConfig>,
         assigned: AssignedIds,
         truncated: &'a BTreeMap<PartitionId, u64>,
-    ) -> Self {
-        let partitions = checkpoint
+    ) -> Result<Self, FormatError> {
+        let partitions: Result<_, FormatError> = checkpoint
             .partitions
             .iter()
             .filter(|partition| live.contains_key(&partition.partition))
-            .map(|partition| (partition.partition, restore(partition)))
+            .map(|partition| Ok((partition.partition, restore(partition)?)))
             .collect();
-        Self {
+        Ok(Self {
+            limits: config.producers,
             files: SegmentFiles::new(shard, data_dir, config.segments_open_max),
             tail_bytes_max: (config.dirty_bytes_max / 2).min(config.journal_bytes_max as usize / 4),
             tail_bytes: 0,
             live,
             assigned,
             truncated,
-            partitions,
-        }
+            partitions: partitions?,
+        })
     }
 
     /// Applies every entry of one commit. Returns how many there were.
@@ -161,6 +197,7 @@ impl<'a> Replay<'a> {
             detail,
         };
         let parsed = parse_commit(bytes).map_err(|error| at(error.to_string()))?;
+        let written_at_ms = parsed.header().fields.written_at_ms;
         let mut count = 0;
         for entry in parsed.entries() {
             let (header, payload) = entry.map_err(|error| at(error.to_string()))?;
@@ -172,15 +209,7 @@ impl<'a> Replay<'a> {
                 }
                 return Err(at(format!("partition {id} was never assigned")));
             }
-            let partition = self.partitions.entry(id).or_insert_with(|| Replayed {
-                state: RecoveredPartition::empty(id),
-                replay_from: 0,
-                begun: 0,
-                first_base: Offset::ZERO,
-                unwritten: Vec::new(),
-                batches: VecDeque::new(),
-                open: None,
-            });
+            let partition = self.partitions.entry(id).or_insert_with(|| Replayed::empty(id, 0));
             // Before a truncation everything below its cut was synced and checkpointed; the rest is cut away.
             let replay_from = partition.replay_from.max(self.truncated.get(&id).copied().unwrap_or(0));
             if header.first_fragment && matches!(header.kind, EntryKind::Carry | EntryKind::Truncate) {
@@ -192,7 +221,11 @@ impl<'a> Replay<'a> {
             let before = partition.state.tail.len();
             let problem = match assemble(partition, &header, payload) {
                 Assembled::Whole(header, payload) => {
-                    apply(&self.files, partition, &header, &payload, commit.sequence).await?
+                    let problem = apply(&self.files, partition, &header, &payload, commit.sequence).await?;
+                    if problem.is_none() && header.kind == EntryKind::Data {
+                        partition.roll_producers(&payload, written_at_ms, self.limits);
+                    }
+                    problem
                 }
                 Assembled::Partial => None,
                 Assembled::Orphan => orphan(partition, &header, payload.len()), // d
@@ -247,7 +280,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-fn restore(checkpoint: &crate::format::checkpoint::PartitionCheckpoint) -> Replayed {
+fn restore(checkpoint: &PartitionCheckpoint) -> Result<Replayed, FormatError> {
     let mut segments: Vec<RecoveredSegment> = checkpoint
         .segments
         .iter()
@@ -264,7 +297,14 @@ fn restore(checkpoint: &crate::format::checkpoint::PartitionCheckpoint) -> Repla
     while segments.last().is_some_and(|segment| segment.bytes == 0) {
         unwritten.extend(segments.pop().map(|segment| segment.base));
     }
-    Replayed {
+    let (producers_end, producers) = match checkpoint.producers.as_slice() {
+        [] => (Offset::ZERO, ProducerState::default()),
+        bytes => {
+            let snapshot = ProducerSnapshot::decode(bytes)?;
+            (snapshot.end_offset, ProducerState::from_snapshot(snapshot))
+        }
+    };
+    Ok(Replayed {
         state: RecoveredPartition {
             id: checkpoint.partition,
             ownership_epoch: checkpoint.ownership_epoch,
@@ -274,6 +314,7 @@ fn restore(checkpoint: &crate::format::checkpoint::PartitionCheckpoint) -> Repla
             segments,
             tail: Vec::new(),
             tail_first_batch: 0,
+            producers,
         },
         replay_from: checkpoint.replay_from,
         first_base,
@@ -281,7 +322,8 @@ fn restore(checkpoint: &crate::format::checkpoint::PartitionCheckpoint) -> Repla
         begun: 0,
         batches: VecDeque::new(),
         open: None,
-    }
+        producers_end,
+    })
 }
 
 enum Assembled<'a> {
@@ -351,15 +393,7 @@ async fn apply(
         }
         EntryKind::Drop => {
             // m
-            *partition = Replayed {
-                state: RecoveredPartition::empty(partition.state.id),
-                replay_from: sequence,
-                begun: sequence,
-                first_base: Offset::ZERO,
-                unwritten: Vec::new(),
-                batches: VecDeque::new(),
-                open: None,
-            };
+            *partition = Replayed::empty(partition.state.id, sequence);
             Ok(None)
         }
         EntryKind::Handoff => Ok(None),
@@ -439,11 +473,24 @@ fn batch_ref(batch: &ouzel_protocol::batch::BatchHeader, position: u64) -> Batch
     }
 }
 
-/// Splits the payload of carries and truncations: where the first batch starts, and the stored bytes.
-fn split_carried(payload: &[u8]) -> Option<(usize, &[u8])> {
-    let (first_batch, bytes) = payload.split_first_chunk::<8>()?;
-    let first_batch = usize::try_from(u64::from_le_bytes(*first_batch)).ok()?;
-    (first_batch <= bytes.len()).then_some((first_batch, bytes))
+/// The first bytes of the payload of carries and truncations: where in the stored bytes the first batch starts (u32), and
+/// how long the producer snapshot is that stands before them (u32; carries have none).
+pub(crate) fn carried_prefix(first_batch: u64, producer_bytes: usize) -> [u8; 8] {
+    let whole = "segments are addressed by 32 bits";
+    let mut prefix = [0; 8];
+    prefix[..4].copy_from_slice(&u32::try_from(first_batch).expect(whole).to_le_bytes());
+    prefix[4..].copy_from_slice(&u32::try_from(producer_bytes).expect("producers are limited").to_le_bytes());
+    prefix
+}
+
+/// Splits such a payload: where the first batch starts, the producer snapshot, the stored bytes.
+fn split_carried(payload: &[u8]) -> Option<(usize, &[u8], &[u8])> {
+    let (first_batch, rest) = payload.split_first_chunk::<4>()?;
+    let (producer_bytes, rest) = rest.split_first_chunk::<4>()?;
+    let first_batch = usize::try_from(u32::from_le_bytes(*first_batch)).ok()?;
+    let producer_bytes = usize::try_from(u32::from_le_bytes(*producer_bytes)).ok()?;
+    let (producers, bytes) = rest.split_at_checked(producer_bytes)?;
+    (first_batch <= bytes.len()).then_some((first_batch, producers, bytes))
 }
 
 /// Puts `bytes` at byte `position` of the last segment, replacing whatever the tail holds from there on.
@@ -479,7 +526,7 @@ async fn apply_carry(
     header: &EntryHeader,
     payload: &[u8],
 ) -> Result<Option<&'static str>, StorageError> {
-    let Some((first_batch, bytes)) = split_carried(payload) else { return Ok(Some("carry without its prefix")) };
+    let Some((first_batch, [], bytes)) = split_carried(payload) else { return Ok(Some("carry without its prefix")) };
     if enter_segment(files, partition, header.segment_base).await?.is_none() {
         return Ok(None);
     }
@@ -503,7 +550,16 @@ async fn apply_truncate(
     header: &EntryHeader,
     payload: &[u8],
 ) -> Result<Option<&'static str>, StorageError> {
-    let Some((first_batch, bytes)) = split_carried(payload) else { return Ok(Some("truncation without its prefix")) };
+    let Some((first_batch, producers, bytes)) = split_carried(payload) else {
+        return Ok(Some("truncation without its prefix"));
+    };
+    let producers = match producers {
+        [] => ProducerSnapshot { end_offset: header.end_offset, producers: Vec::new() },
+        bytes => match ProducerSnapshot::decode(bytes) {
+            Ok(snapshot) if snapshot.end_offset == header.end_offset => snapshot,
+            _ => return Ok(Some("truncation without its producers")),
+        },
+    };
     if partition.first_base > header.segment_base {
         // The log start has moved past the cut since: what the checkpoint knows was all appended after it.
         return Ok(None);
@@ -524,7 +580,9 @@ async fn apply_truncate(
     partition.state.tail.clear();
     partition.batches.clear();
     let problem = replace_tail(partition, header.position, first_batch, bytes);
+    partition.producers_end = producers.end_offset;
     let state = &mut partition.state;
+    state.producers = ProducerState::from_snapshot(producers);
     state.end_offset = header.end_offset;
     if let Some(segment) = state.segments.last_mut() {
         segment.end_offset = header.end_offset.max(segment.base);

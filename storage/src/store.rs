@@ -22,6 +22,7 @@ use crate::core::{Core, StoreStats};
 use crate::error::StorageError;
 use crate::flush::{FLUSHERS, flush_partition, flusher};
 use crate::format::commit::{EntryHeader, EntryKind};
+use crate::format::producers::ProducerSnapshot;
 use crate::journal::{self, AckLevel, Journal, QueuedEntry};
 use crate::memory::reclaimer;
 use crate::partition::{Partition, Phase, Segment};
@@ -123,6 +124,7 @@ impl Store {
             core.rank(&mut partition);
             core.cache_changed(0, partition.cached_bytes());
             core.dirty_changed(0, partition.dirty_bytes());
+            core.producers_changed(0, partition.producers.len());
             core.partitions.borrow_mut().insert(partition.id, Rc::new(RefCell::new(partition)));
         }
         shard.spawn(commit_loop(core.clone()));
@@ -227,10 +229,12 @@ impl Store {
     }
 
     /// Appends one checked batch. Synchronous: its offset and its order are fixed when this returns (*dispatched*); the
-    /// returned future says when it is acknowledged (*produced*). `header` is the batch's own.
+    /// returned future says when it is acknowledged (*produced*). `header` is the batch's own. A batch of an idempotent
+    /// producer that is in the log already is not appended again: its first place is returned, and the future waits for that.
     ///
     /// # Errors
-    /// [`StorageError::UnknownPartition`], [`StorageError::BatchTooLarge`], poison, closing; nothing was appended then.
+    /// [`StorageError::UnknownPartition`], [`StorageError::BatchTooLarge`], [`StorageError::OutOfOrderSequence`],
+    /// [`StorageError::DuplicateSequence`], [`StorageError::ProducerFenced`], poison, closing; nothing was appended then.
     pub fn append(
         &self,
         reservation: Reservation,
@@ -253,6 +257,11 @@ impl Store {
             }
             if partition.phase != Phase::Open {
                 return Err(StorageError::UnknownPartition { partition: id });
+            }
+            if let Some(first) = core.admit_producer(&mut partition, header)? {
+                let durability = partition.config.durability;
+                let ack = Ack { core: core.clone(), index: first.journal_index, durability };
+                return Ok(Appended { base_offset: first.base_offset, last_offset: first.last_offset(), ack });
             }
             let (dirty, cached) = (partition.dirty_bytes(), partition.cached_bytes());
             let segment_bytes = partition.config.segment_bytes.min(SEGMENT_BYTES_LIMIT);
@@ -314,6 +323,16 @@ impl Store {
     /// [`StorageError::UnknownPartition`].
     pub fn log_start(&self, id: PartitionId) -> Result<Offset, StorageError> {
         Ok(self.0.partition(id)?.borrow().log_start)
+    }
+
+    /// What the partition remembers of its idempotent producers, as far as it is durable.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownPartition`].
+    pub fn producers(&self, id: PartitionId) -> Result<ProducerSnapshot, StorageError> {
+        let handle = self.0.partition(id)?;
+        let partition = handle.borrow();
+        Ok(partition.producers.snapshot(partition.durable_end, self.0.shard.wall_ms(), self.0.config.producers))
     }
 
     /// Stored bytes of the partition.
@@ -497,5 +516,6 @@ fn restore(recovered: RecoveredPartition, config: PartitionConfig) -> Partition 
     let refs = batch_refs(&recovered.tail, recovered.tail_first_batch, position);
     partition.restore_tail(&recovered.tail, refs.into_iter());
     partition.durable = partition.appended;
+    partition.producers = recovered.producers;
     partition
 }

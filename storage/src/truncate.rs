@@ -21,7 +21,9 @@ use crate::format::commit::{EntryHeader, EntryKind};
 use crate::journal::QueuedEntry;
 use crate::mutation::{self, Mutation};
 use crate::partition::{BatchRef, Partition, Phase, Segment};
+use crate::producers::ProducerState;
 use crate::recycle::{sync_segments, write_checkpoint};
+use crate::replay::carried_prefix;
 use crate::segment::{partition_dir, segment_path};
 use crate::store::{SharedPartition, Store, shared_bytes};
 use crate::view::SegmentView;
@@ -36,6 +38,7 @@ struct Cut {
     first_batch: u64,
     end_offset: Offset,
     max_timestamp: i64,
+    producers: ProducerState,
 }
 
 fn entry(kind: EntryKind, handle: &SharedPartition, partition: &Partition, parts: Vec<SharedSlice>) -> QueuedEntry {
@@ -131,12 +134,16 @@ async fn truncate_fenced(core: &Rc<Core>, handle: &SharedPartition, to: Offset) 
 async fn cut_log(core: &Rc<Core>, handle: &SharedPartition, to: Offset) -> Result<Offset, StorageError> {
     sync_segments(core).await?;
     write_checkpoint(core, core.journal.before_oldest()).await?;
-    let cut = find_cut(core, handle, to).await?;
+    let mut cut = find_cut(core, handle, to).await?;
+    cut.producers = producers_at(core, handle, cut.end_offset).await?;
     let id = handle.borrow().id;
     if !mutation::is(Mutation::NoTruncateEntry) {
         let entry = {
             let partition = handle.borrow();
-            let parts = vec![shared_bytes(&cut.first_batch.to_le_bytes()), shared_bytes(&cut.rest)];
+            let producers =
+                cut.producers.snapshot(cut.end_offset, core.shard.wall_ms(), core.config.producers).encode();
+            let prefix = carried_prefix(cut.first_batch, producers.len());
+            let parts = vec![shared_bytes(&prefix), shared_bytes(&producers), shared_bytes(&cut.rest)];
             let mut entry = entry(
                 EntryKind::Truncate,
                 handle,
@@ -188,6 +195,8 @@ async fn apply_cut(core: &Rc<Core>, handle: &SharedPartition, cut: &Cut) -> Resu
         last.max_timestamp = cut.max_timestamp;
     }
     partition.reset_to(segments, written, cut.end_offset);
+    core.producers_changed(partition.producers.len(), cut.producers.len());
+    partition.producers = cut.producers.clone();
     let batches = batch_refs(&cut.rest, cut.first_batch as usize, written);
     partition.restore_tail(&cut.rest, batches.into_iter());
     partition.durable = partition.appended;
@@ -252,8 +261,36 @@ async fn find_cut(core: &Rc<Core>, handle: &SharedPartition, to: Offset) -> Resu
         first_batch: first_batch - boundary,
         end_offset,
         max_timestamp: segment.max_timestamp,
+        producers: ProducerState::default(),
         segment,
     })
+}
+
+/// What is remembered of producers at a cut. Where the last five batches of one reach across it, those before them are
+/// looked up in the log, from its first segment on: slow in proportion to the log, exact, and rare.
+async fn producers_at(core: &Rc<Core>, handle: &SharedPartition, cut: Offset) -> Result<ProducerState, StorageError> {
+    let (segments, known) = {
+        let partition = handle.borrow();
+        if let Some(producers) = partition.producers.cut_without_log(cut) {
+            return Ok(producers);
+        }
+        let segments: Vec<Segment> = partition.segments.iter().filter(|segment| segment.base < cut).cloned().collect();
+        (segments, partition.producers.clone())
+    };
+    let now_ms = core.shard.wall_ms();
+    let mut scanned = ProducerState::default();
+    for segment in &segments {
+        let view = SegmentView::open(core, handle, segment).await?;
+        view.walk(0, |_, header| {
+            let below = header.base_offset < cut;
+            if below {
+                scanned.replay(header, now_ms, core.config.producers);
+            }
+            below
+        })
+        .await?;
+    }
+    Ok(known.cut(scanned, cut))
 }
 
 /// See [`Store::advance_log_start`].
@@ -320,6 +357,7 @@ pub(crate) async fn drop_partition(store: &Store, id: PartitionId) -> Result<(),
     core.partitions.borrow_mut().remove(&id);
     {
         let partition = handle.borrow();
+        core.producers_changed(partition.producers.len(), 0);
         core.dirty_changed(partition.dirty_bytes(), 0);
         core.cache_changed(partition.cached_bytes(), 0);
     }

@@ -5,13 +5,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ouzel_protocol::batch::{batches, parse_header};
+use ouzel_protocol::batch::{BatchHeader, batches, parse_header};
+use ouzel_protocol::producer::restamp;
 use ouzel_protocol::records::{BatchBuilder, Dialect};
-use ouzel_protocol::{Codec, Durability, Incarnation, LeaderEpoch, Offset, PartitionId, ShardIndex};
+use ouzel_protocol::{
+    Codec, Durability, Incarnation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, ProducerStamp,
+    Sequence, ShardIndex,
+};
 use ouzel_runtime::sim::{SimDisk, SimOutcome, run_sim};
 use ouzel_runtime::{RunConfig, Shard};
+use ouzel_storage::format::producers::{ProducerSnapshot, RememberedBatch};
+use ouzel_storage::producers::ProducerState;
 use ouzel_storage::{
-    AssignedIds, CommittedStart, PartitionConfig, StorageError, Store, StoreConfig, recover, retire_old,
+    AssignedIds, CommittedStart, PartitionConfig, ProducerLimits, StorageError, Store, StoreConfig, recover, retire_old,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -25,6 +31,8 @@ fn small_config() -> StoreConfig {
         cache_bytes_max: 512 * 1024,
         segments_open_max: 4,
         seal_after_ms: 20,
+        producers_max: 1024,
+        producers: ProducerLimits { partition_producers_max: 6, ..ProducerLimits::default() },
     }
 }
 
@@ -42,12 +50,53 @@ fn partition_config(id: u64) -> PartitionConfig {
 struct Model {
     log_start: Offset,
     batches: Vec<(Offset, Offset, Vec<u8>)>,
+    /// What is remembered of producers, if it cannot be told from `headers` alone.
+    base: Option<ProducerSnapshot>,
+    /// Headers of all batches since then that were not truncated, those below the log start too.
+    headers: Vec<BatchHeader>,
 }
 
 impl Model {
     fn end(&self) -> Offset {
         self.batches.last().map_or(self.log_start, |batch| batch.1)
     }
+
+    /// After a cut of a log that does not begin at its beginning: what the log still holds of a producer must be known;
+    /// what went with the log start need not be, and the model goes on with what is.
+    fn adopt(&mut self, found: ProducerSnapshot) {
+        let mut held = ProducerState::default();
+        for (_, _, bytes) in &self.batches {
+            held.replay(&parse_header(bytes).expect("own batch"), 0, small_config().producers);
+        }
+        let end = self.end().max(self.log_start);
+        for (id, producer) in &held.snapshot(end, 0, small_config().producers).producers {
+            let known = found.producers.iter().find(|(found, _)| found == id).map(|(_, producer)| *producer);
+            let known = known.unwrap_or_else(|| panic!("producer {id} is forgotten"));
+            let newest = producer.batches().iter().rev().zip(known.batches().iter().rev());
+            assert!(known.epoch == producer.epoch && known.batches().len() >= producer.batches().len());
+            assert!(
+                newest.clone().all(|(held, known)| held.base_offset == known.base_offset),
+                "{known:?}, {producer:?}"
+            );
+        }
+        self.base = Some(found);
+        self.headers.clear();
+    }
+
+    fn producers(&self) -> ProducerState {
+        let mut producers = self.base.clone().map(ProducerState::from_snapshot).unwrap_or_default();
+        for header in &self.headers {
+            producers.replay(header, 0, small_config().producers);
+        }
+        producers
+    }
+}
+
+/// What a snapshot says but for the times, which replay takes from the journal.
+fn without_times(snapshot: ProducerSnapshot) -> ProducerSnapshot {
+    let mut snapshot = ProducerSnapshot::decode(&snapshot.encode()).expect("our own bytes");
+    snapshot.producers.iter_mut().for_each(|(_, producer)| producer.last_used_ms = 0);
+    snapshot
 }
 
 struct Node {
@@ -113,7 +162,17 @@ impl Node {
             1..5 => self.rng.random_range(2_000..20_000),
             _ => self.rng.random_range(1..1_500),
         };
-        let batch = batch_of(&mut self.rng, bytes);
+        let mut batch = batch_of(&mut self.rng, bytes);
+        if self.rng.random_ratio(2, 3) {
+            // Eight producers, of which a partition remembers six.
+            let producer = ProducerId(self.rng.random_range(0..8));
+            let known = self.models[&id].producers().producer(producer).copied();
+            let next = known.map_or(Sequence::ZERO, |known| known.last().last_sequence().after(1));
+            let epoch = known.map_or(ProducerEpoch(0), |known| known.epoch);
+            let begins_again = self.rng.random_ratio(1, 30);
+            let (epoch, next) = if begins_again { (epoch.next().expect("few"), Sequence::ZERO) } else { (epoch, next) };
+            restamp(&mut batch, ProducerStamp { id: producer, epoch, base_sequence: next });
+        }
         let header = parse_header(&batch).expect("own batch");
         let reservation = store.reserve(batch.len()).await.expect("room");
         let epoch = LeaderEpoch(self.incarnation.0 as u32);
@@ -123,11 +182,62 @@ impl Node {
         let mut stored = batch.clone();
         let prefix = ouzel_protocol::batch::patched_prefix(&header, appended.base_offset, epoch);
         stored[..prefix.len()].copy_from_slice(&prefix);
+        model.headers.push(parse_header(&stored).expect("own batch"));
         model.batches.push((appended.base_offset, Offset(appended.last_offset.0 + 1), stored));
         self.appended += 1;
         if self.rng.random_bool(0.5) {
             appended.ack.await.expect("acknowledged");
         }
+    }
+
+    /// Sends a batch again that a producer sent before, or one that leaves a gap: the log must not change.
+    async fn repeat(&mut self, store: &Store, id: PartitionId) {
+        let model = &self.models[&id];
+        if model.batches.is_empty() {
+            return;
+        }
+        let (_, _, mut batch) = model.batches[self.rng.random_range(0..model.batches.len())].clone();
+        let stored = parse_header(&batch).expect("own batch");
+        let Some(stamp) = stored.producer() else { return };
+        let Some(known) = model.producers().producer(stamp.id).copied() else { return };
+        let next = known.last().last_sequence().after(1);
+        if stamp.epoch > known.epoch || stamp.base_sequence == next {
+            return; // Of a time when the producer was known, before it was forgotten and met anew.
+        }
+        let is_it = |known: &&RememberedBatch| {
+            known.base_sequence == stamp.base_sequence && known.last_offset_delta == stored.last_offset_delta
+        };
+        let first = known.batches().iter().filter(|_| known.epoch == stamp.epoch).find(is_it);
+        let leaves_gap = self.rng.random_ratio(1, 4);
+        if leaves_gap {
+            let base_sequence = known.last().last_sequence().after(2);
+            restamp(&mut batch, ProducerStamp { base_sequence, epoch: known.epoch, ..stamp });
+        }
+        let header = parse_header(&batch).expect("own batch");
+        let reservation = store.reserve(batch.len()).await.expect("room");
+        match store.append(reservation, id, LeaderEpoch(self.incarnation.0 as u32), &header, &batch) {
+            Ok(again) => {
+                let first = first.filter(|_| !leaves_gap).unwrap_or_else(|| panic!("{stamp:?} in {known:?}"));
+                assert_eq!((again.base_offset, again.last_offset), (first.base_offset, first.last_offset()));
+                if self.rng.random_bool(0.5) {
+                    again.ack.await.expect("acknowledged");
+                }
+            }
+            // Which of the two is for the tests of the pure state; here it must not be one that is remembered.
+            Err(StorageError::OutOfOrderSequence { .. } | StorageError::DuplicateSequence { .. }) => {
+                assert!(leaves_gap || first.is_none(), "{stamp:?} in {known:?}");
+            }
+            Err(StorageError::ProducerFenced { .. }) => assert!(stamp.epoch < known.epoch),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn check_producers(&self, store: &Store, id: PartitionId) {
+        let found = without_times(store.producers(id).expect("open"));
+        let model = &self.models[&id];
+        let all = model.producers();
+        let expected = without_times(all.snapshot(model.end(), 0, small_config().producers));
+        assert_eq!(found, expected, "producers of {id}, log start {}", model.log_start);
     }
 
     async fn settle(&self, store: &Store, id: PartitionId) {
@@ -142,6 +252,7 @@ impl Node {
         let model = self.models[&id].clone();
         assert_eq!(store.end_offset(id).expect("open"), model.end(), "end of {id}");
         assert_eq!(store.log_start(id).expect("open"), model.log_start, "log start of {id}");
+        self.check_producers(store, id);
         let mut at = model.log_start;
         let mut expected = model.batches.iter().skip_while(|batch| batch.1 <= model.log_start);
         while at < model.end() {
@@ -183,7 +294,14 @@ impl Node {
         let end = store.truncate(id, to).await.expect("truncated");
         let model = self.models.get_mut(&id).expect("live");
         model.batches.retain(|batch| batch.1 <= to);
+        model.headers.retain(|header| header.end_offset() <= to);
         assert_eq!(end, model.end().max(model.log_start), "truncating {id} to {to}");
+        self.settle(store, id).await;
+        let model = self.models.get_mut(&id).expect("live");
+        if model.log_start > Offset::ZERO {
+            model.adopt(without_times(store.producers(id).expect("open")));
+        }
+        self.check_producers(store, id);
     }
 
     async fn step(&mut self, stores: &[Store]) {
@@ -212,6 +330,7 @@ impl Node {
                 self.models.insert(fresh, Model::default());
             }
             5..20 => self.check_somewhere(store, id).await,
+            20..35 => self.repeat(store, id).await,
             _ => self.append(store, id).await,
         }
     }

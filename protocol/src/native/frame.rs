@@ -48,6 +48,8 @@ pub enum Api {
     DescribeTopic = 9,
     /// Names of all topics.
     ListTopics = 10,
+    /// A number for an idempotent producer.
+    InitProducerId = 11,
     /// Counters and state of a node and its shards.
     DescribeNode = 12,
 }
@@ -65,6 +67,7 @@ impl Api {
         Api::AlterTopic,
         Api::DescribeTopic,
         Api::ListTopics,
+        Api::InitProducerId,
         Api::DescribeNode,
     ];
 
@@ -82,6 +85,7 @@ impl Api {
             8 => Api::AlterTopic,
             9 => Api::DescribeTopic,
             10 => Api::ListTopics,
+            11 => Api::InitProducerId,
             12 => Api::DescribeNode,
             _ => return None,
         })

@@ -14,6 +14,7 @@ mod describe_node;
 mod fetch;
 mod frame;
 mod hello;
+mod init_producer_id;
 pub mod limits;
 mod list_offsets;
 mod metadata;
@@ -32,6 +33,7 @@ pub use frame::{
     error_frame, reply_frame, request_frame,
 };
 pub use hello::{HELLO_MAGIC, HelloReply, HelloRequest};
+pub use init_producer_id::{InitProducerIdReply, InitProducerIdRequest};
 pub use list_offsets::{ListOffsetsPartition, ListOffsetsReply, ListOffsetsRequest, ListOffsetsResult, OffsetSpec};
 pub use metadata::{MetadataReply, MetadataRequest, NodeInfo, PartitionInfo, TopicInfo};
 pub use produce::{ProducePartition, ProduceReply, ProduceRequest, ProduceResult, StageTimings};

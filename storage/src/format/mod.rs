@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod commit;
 pub mod index;
 pub mod metadata;
+pub mod producers;
 
 /// Every structure that must be atomic or addressable on disk starts at a multiple of this many bytes.
 pub const BLOCK: usize = 4096;

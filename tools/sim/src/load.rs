@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ouzel_broker_core::{Command, MetadataImage};
-use ouzel_protocol::{Durability, LeaderEpoch, Offset, TopicId, patched_prefix};
+use ouzel_protocol::{
+    Durability, LeaderEpoch, Offset, ProducerEpoch, ProducerId, ProducerStamp, TopicId, patched_prefix,
+};
 use ouzel_runtime::sync::Semaphore;
 use ouzel_storage::StorageError;
 use rand::rngs::SmallRng;
@@ -35,9 +37,9 @@ impl Load {
         // The first change creates the first topic, so that producers have where to send.
         let (changer, changer_rng) = (load.clone(), fork(&mut rng));
         tasks.push(shard.spawn(async move { changer.change(changer_rng).await }));
-        for _ in 0..plan.producers {
+        for number in 0..u64::from(plan.producers) {
             let (producer, producer_rng) = (load.clone(), fork(&mut rng));
-            tasks.push(shard.spawn(async move { producer.produce(producer_rng).await }));
+            tasks.push(shard.spawn(async move { producer.produce(ProducerId(number), producer_rng).await }));
         }
         let mut readers = Vec::new();
         for _ in 0..plan.readers {
@@ -68,7 +70,7 @@ impl Load {
         open.values().nth(index).cloned()
     }
 
-    async fn produce(self: &Rc<Self>, mut rng: SmallRng) {
+    async fn produce(self: &Rc<Self>, producer: ProducerId, mut rng: SmallRng) {
         let permits = Semaphore::new(self.plan.in_flight);
         while self.batches_left.get() > 0 && !self.failed() {
             if self.plan.pause_us_max > 0 {
@@ -96,7 +98,8 @@ impl Load {
             }
             self.batches_left.set(self.batches_left.get().saturating_sub(1));
             let id = world.ledger.borrow_mut().next_id();
-            let (header, batch) = payload::build(id, open.partition, records, bytes);
+            let stamp = rng.random_bool(0.7).then(|| open.stamp(producer, records));
+            let (header, batch) = payload::build(id, open.partition, stamp, records, bytes);
             let epoch = LeaderEpoch(open.epoch.get());
             let appended = match open.store.append(reservation, open.partition, epoch, &header, &batch) {
                 Ok(appended) => appended,
@@ -306,6 +309,7 @@ impl Load {
         truncated.map_err(|error| format!("truncation of partition {id} to {to}: {error}"))?;
         self.node.world.ledger.borrow_mut().truncated(id, to);
         let after = open.end();
+        open.learn_sequences();
         open.epoch.set(open.epoch.get() + 1);
         open.busy.set(false);
         if after == to { Ok(()) } else { Err(format!("partition {id} was truncated to {to} and ends at {after}")) }
@@ -329,6 +333,14 @@ impl Load {
 }
 
 impl Open {
+    /// What the next batch of a producer says, which has to be sent now.
+    fn stamp(&self, id: ProducerId, records: u32) -> ProducerStamp {
+        let mut sequences = self.sequences.borrow_mut();
+        let next = sequences.entry(id).or_default();
+        let base_sequence = std::mem::replace(next, next.after(records));
+        ProducerStamp { id, epoch: ProducerEpoch(0), base_sequence }
+    }
+
     /// Where the log starts; zero once it is gone.
     fn log_start(&self) -> Offset {
         self.store.log_start(self.partition).unwrap_or(Offset::ZERO)

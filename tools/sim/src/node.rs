@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ouzel_broker_core::{Command, MetadataImage, Record};
-use ouzel_protocol::{Incarnation, NodeId, PartitionId, ShardIndex, batches, check_batch};
+use ouzel_protocol::{
+    BatchHeader, Incarnation, NodeId, Offset, PartitionId, ProducerId, Sequence, ShardIndex, batches, check_batch,
+};
 use ouzel_runtime::Shard;
 use ouzel_storage::metadata_log::MetadataLog;
+use ouzel_storage::producers::ProducerState;
 use ouzel_storage::{AssignedIds, CommittedStart, PartitionConfig, RecoveryReport, StorageError, Store, StoreStats};
 
 use rand::Rng;
@@ -60,6 +63,8 @@ pub(crate) struct Open {
     /// A truncation is under way: nothing may be appended.
     pub(crate) busy: Cell<bool>,
     pub(crate) gone: Cell<bool>,
+    /// What each idempotent producer sends next here.
+    pub(crate) sequences: RefCell<BTreeMap<ProducerId, Sequence>>,
 }
 
 /// A node that serves.
@@ -191,7 +196,9 @@ impl Node {
             config: RefCell::new(self.world.partition_config(config)),
             busy: Cell::new(false),
             gone: Cell::new(false),
+            sequences: RefCell::default(),
         };
+        open.learn_sequences();
         self.world.ledger.borrow_mut().created(open.partition);
         self.open.borrow_mut().insert(open.partition, Rc::new(open));
     }
@@ -205,12 +212,18 @@ impl Node {
             return Err(format!("partition {id} after a restart: readers see {visible}, the log ends at {end}"));
         }
         let mut seen = Vec::new();
+        let mut producers = ProducerState::default();
         let mut from = log_start;
         while from < end {
             let plan =
                 store.plan_read(id, from, 100_000, true).map_err(|error| format!("plan to read back: {error}"))?;
             let parts = store.read(plan).await.map_err(|error| format!("read back: {error}"))?;
             let batches = parse(&parts).map_err(|what| format!("partition {id}: read back at {from}: {what}"))?;
+            for part in &parts {
+                for (header, _) in batches_of(part) {
+                    producers.replay(&header, 0, self.world.plan.store.producers);
+                }
+            }
             let Some(last) = batches.last() else {
                 return Err(format!("partition {id}: read back at {from} of {end} found nothing"));
             };
@@ -220,6 +233,7 @@ impl Node {
             from = last.end;
             seen.extend(batches);
         }
+        check_producers(open, log_start, &producers)?;
         self.world.ledger.borrow_mut().recovered(id, log_start, end, &seen);
         Ok(())
     }
@@ -281,6 +295,48 @@ async fn next_incarnation(shard: &Shard, image: &MetadataImage) -> Result<Incarn
         Err(error) => return Err(format!("list journals: {error}")),
     };
     Ok(Incarnation(image.next_incarnation(NODE).0.max(latest.unwrap_or(0) + 1)))
+}
+
+fn batches_of(part: &[u8]) -> impl Iterator<Item = (BatchHeader, &[u8])> {
+    batches(part).flatten()
+}
+
+/// What a partition remembers of its producers is what its log says, as far as the log goes back.
+fn check_producers(open: &Open, log_start: Offset, log: &ProducerState) -> Result<(), String> {
+    let found = open.store.producers(open.partition).map_err(|error| error.to_string())?;
+    for (id, producer) in &found.producers {
+        let mut held = producer.batches().iter().filter(|batch| batch.last_offset() >= log_start).peekable();
+        let known = log.producer(*id);
+        if held.peek().is_some() && known.is_none() {
+            return Err(format!(
+                "partition {}: remembers {producer:?} of {id}, which its log does not hold",
+                open.partition
+            ));
+        }
+        let Some(known) = known else { continue };
+        let same = known.epoch == producer.epoch
+            && known.batches().iter().rev().zip(producer.batches().iter().rev()).all(|(log, found)| log == found)
+            && known.batches().len() <= producer.batches().len();
+        if !same {
+            return Err(format!(
+                "partition {}: remembers {producer:?} of {id}, its log says {known:?}",
+                open.partition
+            ));
+        }
+    }
+    if found.producers.len() < log.len() {
+        return Err(format!("partition {}: remembers {found:?}, its log says {log:?}", open.partition));
+    }
+    Ok(())
+}
+
+impl Open {
+    /// Producers go on where the partition says that they are.
+    pub(crate) fn learn_sequences(&self) {
+        let known = self.store.producers(self.partition).map(|known| known.producers).unwrap_or_default();
+        let next = known.iter().map(|(id, producer)| (*id, producer.last().last_sequence().after(1)));
+        *self.sequences.borrow_mut() = next.collect();
+    }
 }
 
 /// The batches of a read, each checked whole.

@@ -4,7 +4,7 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use ouzel_protocol::batch::batch_crc;
-use ouzel_protocol::{BATCH_HEADER_BYTES, BatchHeader, LeaderEpoch, Magic, Offset, PartitionId};
+use ouzel_protocol::{BATCH_HEADER_BYTES, BatchHeader, LeaderEpoch, Magic, Offset, PartitionId, ProducerStamp};
 
 /// What makes a batch this batch, wherever it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,8 +24,15 @@ pub(crate) fn id(header: &BatchHeader) -> BatchId {
 }
 
 /// A batch of `records` records and `bytes` bytes in all, its filler drawn from its id and partition.
-pub(crate) fn build(id: BatchId, partition: PartitionId, records: u32, bytes: usize) -> (BatchHeader, Vec<u8>) {
+pub(crate) fn build(
+    id: BatchId,
+    partition: PartitionId,
+    producer: Option<ProducerStamp>,
+    records: u32,
+    bytes: usize,
+) -> (BatchHeader, Vec<u8>) {
     let bytes = bytes.max(BATCH_HEADER_BYTES);
+    let (producer_id, producer_epoch, base_sequence) = producer.map_or((-1, -1, -1), ProducerStamp::to_wire);
     let timestamp = id.0.cast_signed();
     let mut header = BatchHeader {
         base_offset: Offset::ZERO,
@@ -37,9 +44,9 @@ pub(crate) fn build(id: BatchId, partition: PartitionId, records: u32, bytes: us
         last_offset_delta: records - 1,
         base_timestamp: timestamp,
         max_timestamp: timestamp,
-        producer_id: -1,
-        producer_epoch: -1,
-        base_sequence: -1,
+        producer_id,
+        producer_epoch,
+        base_sequence,
         record_count: records,
     };
     let mut batch = header.to_bytes().to_vec();
@@ -64,7 +71,7 @@ mod tests {
     #[test]
     fn a_batch_is_whole_and_known_by_its_id_after_an_append_patched_it() {
         for bytes in [0, 61, 62, 4096, 70_001] {
-            let (header, mut batch) = build(BatchId(77), PartitionId(3), 5, bytes);
+            let (header, mut batch) = build(BatchId(77), PartitionId(3), None, 5, bytes);
             assert_eq!(check_batch(&batch), Ok(header));
             let sent = hash(&batch);
             let patch = ouzel_protocol::patched_prefix(&header, Offset(9), LeaderEpoch(4));
@@ -73,6 +80,7 @@ mod tests {
             assert_eq!((id(&stored), hash(&batch)), (BatchId(77), sent));
             assert_eq!(stored.end_offset(), Offset(14));
         }
-        assert_ne!(build(BatchId(1), PartitionId(1), 1, 100).1, build(BatchId(2), PartitionId(1), 1, 100).1);
+        let build = |id| build(BatchId(id), PartitionId(1), None, 1, 100).1;
+        assert_ne!(build(1), build(2));
     }
 }

@@ -1,7 +1,7 @@
 //! What one round does, drawn from its seed: limits so small that everything rolls and wraps, the load, and how each
 //! life of the node ends. Owns no state and runs nothing.
 
-use ouzel_storage::StoreConfig;
+use ouzel_storage::{ProducerLimits, StoreConfig};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -71,6 +71,8 @@ impl RoundPlan {
             cache_bytes_max: dirty_bytes_max + rng.random_range(0..8usize) * 64 * KIB,
             segments_open_max: rng.random_range(2..=16),
             seal_after_ms: rng.random_range(1..=100),
+            producers_max: 1024,
+            producers: ProducerLimits::default(),
         };
         store.assert_sane();
         let lives = rng.random_range(4..=8usize);
