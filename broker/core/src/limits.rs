@@ -20,6 +20,8 @@ pub const NODE_COUNT_MAX: usize = 1_024;
 pub const LEADER_EPOCH_MAX: u32 = i32::MAX as u32;
 /// Highest partition id; one below the last so that "the next one" always exists.
 pub const PARTITION_ID_MAX: u64 = u64::MAX - 1;
+/// Highest producer id that is given: what Kafka's signed field can carry, less one so that "the next one" exists.
+pub const PRODUCER_ID_MAX: u64 = i64::MAX as u64;
 /// Shards of one node.
 pub const SHARD_COUNT_MAX: u16 = 256;
 /// Config entries that one command may carry.

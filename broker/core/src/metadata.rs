@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ouzel_protocol::{
-    Incarnation, LeaderEpoch, MetadataVersion, NodeId, PartitionId, PartitionIndex, ShardIndex, TopicId,
+    Incarnation, LeaderEpoch, MetadataVersion, NodeId, PartitionId, PartitionIndex, ProducerId, ShardIndex, TopicId,
 };
 
 use crate::topic_config::TopicConfig;
@@ -29,6 +29,7 @@ pub use record::{Placement, Record, ShardMove};
 pub struct MetadataImage {
     version: MetadataVersion,
     next_partition_id: u64,
+    next_producer_id: u64,
     nodes: BTreeMap<NodeId, NodeState>,
     topics: BTreeMap<TopicId, Arc<Topic>>,
     names: BTreeMap<String, TopicId>,
@@ -145,6 +146,11 @@ impl MetadataImage {
     /// The next storage id: every id below it that is not live belongs to a dropped partition (rule J6).
     pub fn next_partition_id(&self) -> PartitionId {
         PartitionId(self.next_partition_id)
+    }
+
+    /// The next number for an idempotent producer: every one below it was taken.
+    pub fn next_producer_id(&self) -> ProducerId {
+        ProducerId(self.next_producer_id)
     }
 
     /// Panics where the image contradicts itself: a broken invariant of ours, never of a caller.

@@ -15,6 +15,9 @@ pub(crate) fn of_storage(error: &StorageError) -> ErrorCode {
         StorageError::UnknownPartition { .. } => ErrorCode::UnknownTopicOrPartition,
         StorageError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         StorageError::BatchTooLarge { .. } => ErrorCode::MessageTooLarge,
+        StorageError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequence,
+        StorageError::DuplicateSequence { .. } => ErrorCode::DuplicateSequence,
+        StorageError::ProducerFenced { .. } => ErrorCode::InvalidProducerEpoch,
         StorageError::Closing => ErrorCode::ShuttingDown,
     }
 }

@@ -4,6 +4,7 @@
 mod describe_node;
 mod fetch;
 pub(crate) mod hello;
+mod init_producer_id;
 mod list_offsets;
 mod metadata;
 pub(crate) mod produce;
@@ -37,6 +38,7 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
         Api::DescribeTopic => topics::describe(connection, request).await,
         Api::ListTopics => topics::list(connection, request).await,
         Api::DescribeNode => describe_node::answer(connection, request).await,
+        Api::InitProducerId => init_producer_id::answer(connection, request).await,
         Api::Hello | Api::Produce => unreachable!("answered where frames are read"),
     }
 }

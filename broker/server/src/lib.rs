@@ -21,6 +21,7 @@ mod metadata_plane;
 mod node;
 mod owner;
 mod process;
+mod producer_ids;
 mod recovery;
 mod reply_queue;
 mod request;

@@ -44,6 +44,8 @@ pub(crate) const PARKED_CREDIT_COUNT: usize = 16_384;
 pub(crate) const CONTROL_COUNT_MAX: usize = 64;
 /// Proposals and questions waiting at the metadata plane.
 pub(crate) const PLANE_COUNT_MAX: usize = 1024;
+/// Producer ids that a shard takes at once: one change of the metadata for each this many producers.
+pub(crate) const PRODUCER_ID_BLOCK: u32 = 1000;
 /// Backlog of each listener.
 pub(crate) const LISTEN_BACKLOG: i32 = 1024;
 

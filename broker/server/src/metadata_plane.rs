@@ -4,6 +4,7 @@
 //! Decides nothing that the state machine in broker/core could decide. A change is answered only when every live shard
 //! has acted on its version (rule Q1).
 
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::lanes::Peer;
 pub(crate) enum PlaneMessage {
     /// Change the metadata.
     Propose { command: Command, reply: Sender<Result<Changed, ProposeError>> },
+    /// Take producer ids, never to be taken again.
+    ProducerIds { count: u32, reply: Sender<Result<Range<u64>, ProposeError>> },
     /// Answered once everything committed before it has been acted upon everywhere.
     Newest { reply: Sender<MetadataVersion> },
 }
@@ -104,13 +107,17 @@ impl MetadataPlane {
                 PlaneMessage::Newest { reply } => drop(reply.send(self.image.version())),
                 PlaneMessage::Propose { command, reply } => {
                     let result = self.change(command, &peers).await;
-                    drop(reply.send(result));
+                    drop(reply.send(result.map(|(_, changed)| changed)));
+                }
+                PlaneMessage::ProducerIds { count, reply } => {
+                    let result = self.change(Command::AllocateProducerIds { count }, &peers).await;
+                    drop(reply.send(result.map(|(record, _)| block(&record))));
                 }
             }
         }
     }
 
-    async fn change(&mut self, command: Command, peers: &[Peer]) -> Result<Changed, ProposeError> {
+    async fn change(&mut self, command: Command, peers: &[Peer]) -> Result<(Record, Changed), ProposeError> {
         let record = match self.commit(command).await {
             Ok(record) => record,
             Err(refusal) => {
@@ -122,7 +129,14 @@ impl MetadataPlane {
         };
         tracing::info!(version = self.image.version().0, change = %in_words(&record), "metadata changed");
         let shortfall = publish(&Arc::new(self.image.clone()), peers).await;
-        Ok(Changed { shortfall })
+        Ok((record, Changed { shortfall }))
+    }
+}
+
+fn block(record: &Record) -> Range<u64> {
+    match record {
+        Record::ProducerIdBlock { first, count } => first.0..first.0 + u64::from(*count),
+        other => unreachable!("ids were asked for, not {other:?}"),
     }
 }
 
@@ -162,6 +176,7 @@ fn in_words(record: &Record) -> String {
             format!("topic {name} ({topic_id}) created with {} partitions", partitions.len())
         }
         Record::TopicDeleted { topic_id } => format!("topic {topic_id} deleted"),
+        Record::ProducerIdBlock { first, count } => format!("{count} producer ids taken from {first} on"),
         Record::TopicAltered { topic_id, added, .. } => {
             format!("topic {topic_id} altered, {} partitions added", added.len())
         }

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use ouzel_protocol::native::OffsetSpec;
-use ouzel_protocol::{Durability, ErrorCode, Offset};
+use ouzel_protocol::{Durability, ErrorCode, Offset, ProducerId};
 use ouzel_runtime::{Inbox, Instant};
 use ouzel_storage::{Ack, StorageError};
 
@@ -31,11 +31,21 @@ pub(crate) enum Dispatched {
 /// Appends batches in order: when it returns, their places in the log are fixed (dispatched). Waits only for room.
 pub(crate) async fn append(state: &ShardState, rows: Vec<AppendRow>) -> Vec<Dispatched> {
     let mut dispatched = Vec::with_capacity(rows.len());
+    // Producers that were refused a batch: what they sent behind it must not get in front of it.
+    let mut refused: Vec<(PartitionRef, ProducerId)> = Vec::new();
     for row in rows {
         let taken = state.shard.now();
-        dispatched.push(match append_one(state, &row, taken).await {
+        let producer = row.header.producer().map(|stamp| (row.at, stamp.id));
+        let result = match producer {
+            Some(producer) if refused.contains(&producer) => Err(ErrorCode::OutOfOrderSequence),
+            _ => append_one(state, &row, taken).await,
+        };
+        dispatched.push(match result {
             Ok((ack, outcome)) => Dispatched::Appended { ack, outcome },
-            Err(error) => Dispatched::Refused(AppendOutcome::refused(error, taken)),
+            Err(error) => {
+                refused.extend(producer);
+                Dispatched::Refused(AppendOutcome::refused(error, taken))
+            }
         });
     }
     dispatched

@@ -24,6 +24,7 @@ use crate::lanes::{self, Peer, ShardAddress, ShardInboxes, ShardUp, report};
 use crate::limits;
 use crate::listeners::{Addresses, ShardListeners};
 use crate::metadata_plane::MetadataPlane;
+use crate::producer_ids::ProducerIds;
 use crate::recovery::{self, NodeRecovered};
 use crate::shard_status::RequestCounts;
 use crate::topic_table::TopicTable;
@@ -99,6 +100,8 @@ pub(crate) struct ShardState {
     pub(crate) request_memory: Semaphore,
     /// Bytes of records in replies.
     pub(crate) response_memory: Semaphore,
+    /// Numbers for idempotent producers.
+    pub(crate) producer_ids: ProducerIds,
     /// Set when the broker stops: nothing new is appended, long polls end.
     pub(crate) stopping: Event,
     pub(crate) serving_since: Instant,
@@ -301,6 +304,7 @@ impl Life {
             budget,
             request_memory: Semaphore::new(budget.request_bytes),
             response_memory: Semaphore::new(budget.response_bytes),
+            producer_ids: ProducerIds::new(),
             stopping: Event::new(),
             serving_since: self.shard.now(),
             requests: RequestCounts::default(),

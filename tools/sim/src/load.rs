@@ -309,7 +309,9 @@ impl Load {
         truncated.map_err(|error| format!("truncation of partition {id} to {to}: {error}"))?;
         self.node.world.ledger.borrow_mut().truncated(id, to);
         let after = open.end();
-        open.learn_sequences();
+        if after < end {
+            open.learn_sequences();
+        }
         open.epoch.set(open.epoch.get() + 1);
         open.busy.set(false);
         if after == to { Ok(()) } else { Err(format!("partition {id} was truncated to {to} and ends at {after}")) }

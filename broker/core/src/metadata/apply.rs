@@ -31,6 +31,14 @@ impl MetadataImage {
                 self.partition_count -= topic.partitions.len();
             }
             Record::TopicAltered { topic_id, config, added } => self.apply_alter(*topic_id, config, added)?,
+            Record::ProducerIdBlock { first, count } => {
+                let next = first.0.checked_add(u64::from(*count)).filter(|next| *next <= limits::PRODUCER_ID_MAX);
+                let next = next.filter(|_| first.0 == self.next_producer_id && *count > 0);
+                let Some(next) = next else {
+                    return Err(self.does_not_fit(format!("{count} producer ids from {first} on cannot be taken")));
+                };
+                self.next_producer_id = next;
+            }
         }
         self.version = MetadataVersion(self.version.0 + 1);
         Ok(())

@@ -41,4 +41,9 @@ pub enum Command {
         /// Shards it runs now.
         shards: u16,
     },
+    /// Somebody hands out numbers to idempotent producers and has none left.
+    AllocateProducerIds {
+        /// How many it takes.
+        count: u32,
+    },
 }

@@ -23,6 +23,7 @@ impl MetadataImage {
             Command::DeleteTopic { name } => Ok(Record::TopicDeleted { topic_id: self.existing(&name)?.topic_id }),
             Command::AlterTopic { name, partitions, configs } => self.propose_alter(&name, partitions, &configs),
             Command::NodeStarted { node, incarnation, shards } => self.propose_start(node, incarnation, shards),
+            Command::AllocateProducerIds { count } => self.propose_producer_ids(count),
         }
     }
 
@@ -123,6 +124,17 @@ impl MetadataImage {
     }
 }
 
+impl MetadataImage {
+    fn propose_producer_ids(&self, count: u32) -> Result<Record, MetadataError> {
+        let first = self.next_producer_id();
+        let left = limits::PRODUCER_ID_MAX - first.0;
+        if count == 0 || u64::from(count) > left {
+            return Err(MetadataError::LimitReached { what: "producer ids", limit: limits::PRODUCER_ID_MAX as usize });
+        }
+        Ok(Record::ProducerIdBlock { first, count })
+    }
+}
+
 fn check_config_count(count: usize) -> Result<(), MetadataError> {
     match count {
         0..=limits::CONFIG_ENTRY_COUNT_MAX => Ok(()),
@@ -183,6 +195,21 @@ mod tests {
         assert_eq!(image.partition_count(), 0);
         commit(&mut image, create("orders", 9, 1));
         assert_eq!(image.topic_named("orders").map(|topic| topic.partitions[0].partition_id), Some(PartitionId(3)));
+    }
+
+    #[test]
+    fn no_producer_id_is_taken_twice() {
+        let mut image = started(1);
+        let take = |image: &mut MetadataImage, count| match commit(image, Command::AllocateProducerIds { count }) {
+            Record::ProducerIdBlock { first, count } => (first.0, count),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(take(&mut image, 1000), (0, 1000));
+        assert_eq!(take(&mut image, 7), (1000, 7));
+        assert_eq!(image.next_producer_id().0, 1007);
+        assert!(image.propose(Command::AllocateProducerIds { count: 0 }).is_err());
+        let again = Record::ProducerIdBlock { first: ouzel_protocol::ProducerId(1000), count: 7 };
+        assert!(image.apply(&again).is_err(), "a block that was taken");
     }
 
     #[test]

@@ -5,16 +5,17 @@
 //! | Field | Type | Meaning |
 //! |---|---|---|
 //! | version | u16 | 1 |
-//! | kind | u8 | 1 node started, 2 topic created, 3 topic deleted, 4 topic altered |
+//! | kind | u8 | 1 node started, 2 topic created, 3 topic deleted, 4 topic altered, 5 producer ids taken |
 //! | node, incarnation, shards, moves | u32, u64, u16, u32 x (partition id u64, shard u16) | kind 1 |
 //! | topic id, name, replication factor, configs, partitions | u128, text, u16, configs, placements | kind 2 |
 //! | topic id | u128 | kind 3 |
 //! | topic id, configs, added partitions | u128, configs, placements | kind 4 |
+//! | first, count | u64, u32 | kind 5 |
 //!
 //! text = u16 length and UTF-8. configs = u32 x (key text, value text), all overrides of the topic. placements = u32 x
 //! (partition id u64, shard u16, leader u32 with `u32::MAX` for none). Nothing may follow the last field.
 
-use ouzel_protocol::{Incarnation, NodeId, PartitionId, ShardIndex, TopicId};
+use ouzel_protocol::{Incarnation, NodeId, PartitionId, ProducerId, ShardIndex, TopicId};
 
 use crate::bytes::{Reader, Writer};
 use crate::error::MetadataError;
@@ -26,6 +27,7 @@ const NODE_STARTED: u8 = 1;
 const TOPIC_CREATED: u8 = 2;
 const TOPIC_DELETED: u8 = 3;
 const TOPIC_ALTERED: u8 = 4;
+const PRODUCER_IDS_TAKEN: u8 = 5;
 const NO_NODE: u32 = u32::MAX;
 const MOVE_BYTES: usize = 10;
 const PLACEMENT_BYTES: usize = 14;
@@ -71,6 +73,13 @@ pub enum Record {
         config: TopicConfig,
         /// Partitions added behind the last one.
         added: Vec<Placement>,
+    },
+    /// These producer ids belong to whoever asked; nobody ever gets them again.
+    ProducerIdBlock {
+        /// The first of them.
+        first: ProducerId,
+        /// How many there are.
+        count: u32,
     },
 }
 
@@ -129,6 +138,11 @@ impl Record {
                 write_config(&mut writer, config);
                 write_placements(&mut writer, added);
             }
+            Self::ProducerIdBlock { first, count } => {
+                writer.u8(PRODUCER_IDS_TAKEN);
+                writer.u64(first.0);
+                writer.u32(*count);
+            }
         }
         writer.finish()
     }
@@ -170,6 +184,7 @@ impl Record {
                 config: read_config(&mut reader)?,
                 added: read_placements(&mut reader)?,
             },
+            PRODUCER_IDS_TAKEN => Self::ProducerIdBlock { first: ProducerId(reader.u64()?), count: reader.u32()? },
             kind => return Err(reader.malformed(format!("unknown kind {kind}"))),
         };
         reader.finish()?;
@@ -273,6 +288,7 @@ mod tests {
                 },
                 "0100 04 22110000000000000000000000000000 00000000 01000000 0500000000000000 0100 03000000",
             ),
+            (Record::ProducerIdBlock { first: ProducerId(0x3e8), count: 1000 }, "0100 05 e803000000000000 e8030000"),
         ]
     }
 

@@ -1,11 +1,11 @@
 //! Snapshots: a whole image as bytes, so that the log behind it can be dropped.
 //!
-//! Layout, little-endian, version 1 (the log's own frame carries length and checksum):
+//! Layout, little-endian, version 2 (the log's own frame carries length and checksum):
 //!
 //! | Field | Type |
 //! |---|---|
-//! | version | u16, 1 |
-//! | metadata version, next partition id | u64, u64 |
+//! | version | u16, 2 |
+//! | metadata version, next partition id, next producer id | u64, u64, u64; version 1 had no producer ids |
 //! | nodes | u32 x (node u32, incarnation u64, shards u16) |
 //! | topics | u32 x topic, in the order of their ids |
 //! | topic | topic id u128, name text, replication factor u16, configs, partitions u32 x partition |
@@ -25,7 +25,8 @@ use crate::bytes::{Reader, Writer};
 use crate::error::MetadataError;
 use crate::limits;
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+const VERSION_WITHOUT_PRODUCERS: u16 = 1;
 const NODE_BYTES: usize = 14;
 const TOPIC_BYTES_MIN: usize = 28;
 const PARTITION_BYTES: usize = 22;
@@ -37,6 +38,7 @@ impl MetadataImage {
         writer.u16(VERSION);
         writer.u64(self.version().0);
         writer.u64(self.next_partition_id);
+        writer.u64(self.next_producer_id);
         writer.count(self.nodes.len());
         for (node, state) in self.nodes() {
             writer.u32(node.0);
@@ -68,11 +70,17 @@ impl MetadataImage {
     pub fn decode_snapshot(bytes: &[u8]) -> Result<Self, MetadataError> {
         let mut reader = Reader::new(bytes, "metadata snapshot");
         let version = reader.u16()?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_WITHOUT_PRODUCERS {
             return Err(reader.malformed(format!("expected version {VERSION}, got {version}")));
         }
         let mut image =
             Self { version: MetadataVersion(reader.u64()?), next_partition_id: reader.u64()?, ..Self::default() };
+        if version == VERSION {
+            image.next_producer_id = reader.u64()?;
+            if image.next_producer_id > limits::PRODUCER_ID_MAX {
+                return Err(reader.malformed(format!("next producer id {}", image.next_producer_id)));
+            }
+        }
         read_nodes(&mut reader, &mut image)?;
         let count = reader.count(TOPIC_BYTES_MIN, limits::TOPIC_COUNT_MAX)?;
         let mut partition_ids = BTreeSet::new();
@@ -158,14 +166,15 @@ mod tests {
             incarnation: Incarnation(incarnation),
             shards,
         };
-        for command in [start(1, 2), create("b", 9, 1), create("a", 0x1122, 2), start(2, 1)] {
+        let ids = Command::AllocateProducerIds { count: 1000 };
+        for command in [start(1, 2), create("b", 9, 1), create("a", 0x1122, 2), start(2, 1), ids] {
             let record = image.propose(command).expect("legal");
             image.apply(&record).expect("fits");
         }
         image
     }
 
-    const GOLDEN: &str = "0100 0400000000000000 0300000000000000 \
+    const GOLDEN: &str = "0200 0500000000000000 0300000000000000 e803000000000000 \
         01000000 00000000 0200000000000000 0100 \
         02000000 \
         09000000000000000000000000000000 0100 62 0100 \
@@ -184,6 +193,15 @@ mod tests {
         let golden: Vec<u8> = digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect();
         assert_eq!(image.encode_snapshot(), golden);
         assert_eq!(MetadataImage::decode_snapshot(&golden), Ok(image));
+    }
+
+    #[test]
+    fn a_snapshot_of_version_1_is_read_and_had_no_producer_ids() {
+        let mut bytes = sample().encode_snapshot();
+        bytes[0] = 1;
+        bytes.drain(18..26);
+        let image = MetadataImage { next_producer_id: 0, ..sample() };
+        assert_eq!(MetadataImage::decode_snapshot(&bytes), Ok(image));
     }
 
     #[test]

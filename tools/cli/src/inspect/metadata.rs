@@ -161,6 +161,7 @@ fn describe(record: &Record) -> String {
             format!("topic {name} created: {topic_id}, {} partitions", partitions.len())
         }
         Record::TopicDeleted { topic_id } => format!("topic {topic_id} deleted"),
+        Record::ProducerIdBlock { first, count } => format!("{count} producer ids taken from {first} on"),
         Record::TopicAltered { topic_id, added, .. } => {
             format!("topic {topic_id} altered: {} partitions added", added.len())
         }
