@@ -3,19 +3,22 @@
 //! each other. No clock (`now` is an argument), no socket, no task. Pure.
 
 mod batch;
+mod identity;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use ouzel_protocol::limits::BATCH_BYTES_MAX;
-use ouzel_protocol::{BatchBuilder, PartitionIndex};
+use ouzel_protocol::{BatchBuilder, ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
 pub(crate) use batch::{Batch, Dispatch, Sending};
+pub(crate) use identity::Identity;
+use identity::{Identities, Numbering};
 
 use crate::address::Address;
 use crate::backoff::Backoff;
-use crate::config::ProducerConfig;
+use crate::config::{Acks, ProducerConfig};
 use crate::delivery::{BatchAck, Completion, Delivery};
 use crate::error::ClientError;
 use crate::metadata::{MetadataImage, Topic, TopicState};
@@ -51,6 +54,7 @@ struct Queue {
     state: QueueState,
     /// Result of the batch that is away, for those who wait for everything.
     away: Option<Arc<Completion>>,
+    numbering: Numbering,
 }
 
 /// Where the head of a queue is.
@@ -106,6 +110,7 @@ pub(crate) struct Accumulator {
     freed_bytes: usize,
     first_error: Option<ClientError>,
     closed: bool,
+    identities: Identities,
     seed: u64,
 }
 
@@ -117,7 +122,10 @@ struct OwnerState {
 
 impl Accumulator {
     pub(crate) fn new(config: ProducerConfig, backoff: Backoff, seed: u64) -> Accumulator {
+        // Without answers nothing is ever sent again, so there is nothing to recognise.
+        let identities = Identities::new(config.idempotence && config.acks != Acks::Zero);
         Accumulator {
+            identities,
             config,
             backoff,
             topics: Vec::new(),
@@ -274,6 +282,9 @@ impl Accumulator {
         topic.chooser.batch_closed(key.partition, count);
         queue.closed.push_back(Batch {
             estimate_bytes: open.builder.bytes_estimate(),
+            records: u32::try_from(open.builder.len()).unwrap_or(u32::MAX),
+            stamp: None,
+            built_stamp: None,
             builder: open.builder,
             built: None,
             completion: open.completion,
@@ -340,10 +351,19 @@ impl Accumulator {
 
     /// Takes what may go now, as requests: the heads of ready queues, grouped by owner, within what owners have room for.
     pub(crate) fn take_ready(&mut self, now: Instant) -> Vec<Dispatch> {
+        if self.identities.is_missing() {
+            self.give_up_overdue(now);
+            return Vec::new();
+        }
         let mut full = Vec::new();
         let mut filling: HashMap<Option<Address>, Dispatch> = HashMap::new();
         while let Some(key) = self.ready.pop_front() {
             let Some((owner, bytes)) = self.head(key, now) else { continue };
+            if self.identities.is_missing() {
+                // The epochs ran out while overdue batches were given up.
+                self.ready.push_front(key);
+                break;
+            }
             if filling.get(&owner).is_some_and(|dispatch| {
                 dispatch.bytes + bytes > REQUEST_BYTES || dispatch.batches.len() >= REQUEST_PARTITIONS
             }) {
@@ -375,7 +395,7 @@ impl Accumulator {
         while self.queue(key).closed.front().is_some_and(|batch| batch.deadline <= now) {
             let batch = self.queue(key).closed.pop_front().expect("looked at above");
             let error = self.delivery_timeout(key, &batch);
-            self.settle(batch, Err(error));
+            self.give_up(key, batch, error);
         }
         let topic = &mut self.topics[key.topic];
         let queue = &mut topic.queues[key.partition.0 as usize];
@@ -392,7 +412,10 @@ impl Accumulator {
     fn take_head(&mut self, key: QueueKey) -> Sending {
         let topic = &mut self.topics[key.topic];
         let queue = &mut topic.queues[key.partition.0 as usize];
-        let batch = queue.closed.pop_front().expect("only queues with a head are taken from");
+        let mut batch = queue.closed.pop_front().expect("only queues with a head are taken from");
+        if let (None, Some(identity)) = (batch.stamp, self.identities.current) {
+            batch.stamp = Some(queue.numbering.stamp(identity, batch.records));
+        }
         queue.state = QueueState::Away;
         queue.away = Some(Arc::clone(&batch.completion));
         Sending { key, topic: Arc::clone(&topic.name), topic_id: topic.topic.id, partition: key.partition, batch }
@@ -420,15 +443,16 @@ impl Accumulator {
         let Sending { key, mut batch, .. } = sending;
         self.queue(key).away = None;
         self.queue(key).state = QueueState::Idle;
+        let result = self.judge_sequence(key, &mut batch, result);
         match result {
-            Err(error) if error.is_retriable() && batch.attempts < self.config.retries => {
+            Err(error) if is_worth_a_retry(&error, &batch) && batch.attempts < self.config.retries => {
                 tracing::debug!(topic = %sending.topic, partition = %key.partition, %error, attempts = batch.attempts, "produce failed, trying again");
                 batch.attempts += 1;
                 batch.last_error = Some(error);
                 let at = now + self.backoff.delay(batch.attempts, jitter);
                 if batch.deadline <= at {
                     let error = self.delivery_timeout(key, &batch);
-                    self.settle(batch, Err(error));
+                    self.give_up(key, batch, error);
                     self.ready_if_waiting(key);
                 } else {
                     let queue = self.queue(key);
@@ -437,10 +461,99 @@ impl Accumulator {
                     self.retries.insert((at, key));
                 }
             }
+            Err(error) => {
+                self.give_up(key, batch, error);
+                self.ready_if_waiting(key);
+            }
             result => {
                 self.settle(batch, result);
                 self.ready_if_waiting(key);
             }
+        }
+    }
+
+    /// What a broker's word about the batch's sequence means.
+    fn judge_sequence(
+        &mut self,
+        key: QueueKey,
+        batch: &mut Batch,
+        result: Result<BatchAck, ClientError>,
+    ) -> Result<BatchAck, ClientError> {
+        let Some(code) = result.as_ref().err().and_then(ClientError::code).filter(|_| batch.stamp.is_some()) else {
+            return result;
+        };
+        match code {
+            // It is there, so long that nobody knows where.
+            ErrorCode::DuplicateSequence => {
+                Ok(BatchAck { base_offset: Offset::MAX, leader_epoch: LeaderEpoch::NONE, durability: None })
+            }
+            // One batch is away at a time, so those in front of it were acknowledged, and the broker has lost them or
+            // forgotten their producer. This one is not in the log, else it were a duplicate: it goes again, first of an epoch.
+            ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducerId => {
+                let queue = &self.topics[key.topic].queues[key.partition.0 as usize];
+                self.identities.leave(&queue.numbering);
+                batch.stamp = None;
+                result
+            }
+            // Somebody else has our number: it is not ours any more.
+            ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced => {
+                self.identities.current = None;
+                result
+            }
+            _ => result,
+        }
+    }
+
+    /// A batch fails for good. If it was ever sent, its partition's sequence cannot go on.
+    fn give_up(&mut self, key: QueueKey, batch: Batch, error: ClientError) {
+        if batch.stamp.is_some() {
+            let queue = &self.topics[key.topic].queues[key.partition.0 as usize];
+            self.identities.leave(&queue.numbering);
+        }
+        self.settle(batch, Err(error));
+    }
+
+    /// Fails what is ready and has no time left.
+    fn give_up_overdue(&mut self, now: Instant) {
+        for key in std::mem::take(&mut self.ready) {
+            if self.head(key, now).is_some() {
+                self.ready.push_back(key);
+            }
+        }
+    }
+
+    /// Whether somebody has to get an identity now; whoever does calls one of the three functions below.
+    pub(crate) fn asks_for_identity(&mut self) -> bool {
+        let asks = self.wants_identity() && !self.identities.asked;
+        self.identities.asked |= asks;
+        asks
+    }
+
+    /// Whether an identity is still needed by something.
+    pub(crate) fn wants_identity(&self) -> bool {
+        self.identities.is_missing() && !self.ready.is_empty()
+    }
+
+    /// A broker gave an identity.
+    pub(crate) fn identified(&mut self, identity: Identity) {
+        self.identities.current = Some(identity);
+        self.identities.asked = false;
+    }
+
+    /// Nobody needs an identity any more.
+    pub(crate) fn not_identified(&mut self) {
+        self.identities.asked = false;
+    }
+
+    /// No broker will ever give an identity: what waits for one fails.
+    pub(crate) fn identity_refused(&mut self, error: &ClientError) {
+        self.identities.asked = false;
+        for key in std::mem::take(&mut self.ready) {
+            while let Some(batch) = self.queue(key).closed.pop_front() {
+                self.give_up(key, batch, error.clone());
+            }
+            self.queue(key).state = QueueState::Idle;
+            self.close_if_due(key);
         }
     }
 
@@ -526,6 +639,13 @@ impl TopicQueues {
         let count = topic.owners.len().max(self.queues.len());
         self.queues.resize_with(count, Queue::default);
     }
+}
+
+fn is_worth_a_retry(error: &ClientError, batch: &Batch) -> bool {
+    // A stamp that was taken away is renewed with the next attempt.
+    let sequence_lost = batch.stamp.is_none()
+        && matches!(error.code(), Some(ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducerId));
+    error.is_retriable() || sequence_lost
 }
 
 #[cfg(test)]

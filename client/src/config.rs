@@ -114,6 +114,9 @@ pub struct ProducerConfig {
     pub retries: u32,
     /// How long a record may take from `enqueue` to its acknowledgement, retries included. 120 s.
     pub delivery_timeout: Duration,
+    /// Whether the broker is to recognise a batch that is sent again, so that a retry is never in the log twice. Yes; of
+    /// no effect at acks 0.
+    pub idempotence: bool,
     /// Which partition a record goes to that does not say. By key as Kafka's Java client, sticky without a key.
     pub partitioner: Partitioner,
 }
@@ -131,6 +134,7 @@ impl Default for ProducerConfig {
             requests_in_flight: 5,
             retries: u32::MAX,
             delivery_timeout: Duration::from_secs(120),
+            idempotence: true,
             partitioner: Partitioner::default(),
         }
     }

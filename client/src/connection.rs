@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use ouzel_protocol::CorrelationId;
 use ouzel_protocol::native::{
-    Api, DecodeError, FetchReply, FetchRequest, FrameHeader, HelloReply, HelloRequest, ListOffsetsReply,
-    ListOffsetsRequest, MetadataReply, MetadataRequest, PROTOCOL_VERSION, ProduceReply, ProduceRequest, request_frame,
+    Api, DecodeError, FetchReply, FetchRequest, FrameHeader, HelloReply, HelloRequest, InitProducerIdReply,
+    InitProducerIdRequest, ListOffsetsReply, ListOffsetsRequest, MetadataReply, MetadataRequest, PROTOCOL_VERSION,
+    ProduceReply, ProduceRequest, request_frame,
 };
 use ouzel_protocol::native::{ErrorReply, FRAME_BYTES_MAX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -228,6 +229,21 @@ impl Connection {
         self.decoded(MetadataReply::decode(&body))
     }
 
+    /// Asks for a number that no other producer has.
+    ///
+    /// # Errors
+    /// As [`produce`](Self::produce); a refusal in the reply is one of the whole request.
+    pub async fn init_producer_id(&self, after: Duration) -> Result<InitProducerIdReply, ClientError> {
+        let request = InitProducerIdRequest { transactional_id: None };
+        let body = self.call_with(Api::InitProducerId, after, |out| request.encode(out)).await?;
+        let reply = self.decoded(InitProducerIdReply::decode(&body))?;
+        if reply.error.is_none() {
+            return Ok(reply);
+        }
+        let address = self.inner.address.clone();
+        Err(ClientError::Refused { api: Api::InitProducerId, address, code: reply.error, message: reply.message })
+    }
+
     /// Asks for offsets.
     ///
     /// # Errors
@@ -338,6 +354,7 @@ fn api_name(api: Api) -> &'static str {
         Api::DescribeTopic => "describe topic",
         Api::ListTopics => "list topics",
         Api::DescribeNode => "describe node",
+        Api::InitProducerId => "init producer id",
     }
 }
 

@@ -15,11 +15,12 @@ use crate::error::ClientError;
 pub struct RecordMetadata {
     /// The partition it is in.
     pub partition: PartitionIndex,
-    /// Its offset; without meaning at acks 0, when nothing is known.
+    /// Its offset; [`Offset::MAX`] or above, without meaning, at acks 0 and where the broker knows only that the record is
+    /// in the log.
     pub offset: Offset,
     /// Epoch of the leader that took it; [`LeaderEpoch::NONE`] at acks 0.
     pub leader_epoch: LeaderEpoch,
-    /// What the broker acknowledged; none at acks 0.
+    /// What the broker acknowledged; none where the offset has no meaning.
     pub durability: Option<Durability>,
 }
 

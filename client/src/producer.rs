@@ -16,7 +16,8 @@ use crate::sender::{self, Shared};
 ///
 /// Records of one partition keep the order in which `enqueue` or `send` took them, retries included: one batch of a
 /// partition is in flight at a time. A batch whose connection was lost, or whose reply did not come in time, is sent
-/// again, so it may be in the log twice.
+/// again. With [`idempotence`](ProducerConfig::idempotence), the default, the broker recognises it, so that it is in the
+/// log once; without, it may be there twice.
 ///
 /// Dropping the last clone lets what was taken go out in the background; [`close`](Self::close) waits for it.
 #[derive(Clone)]

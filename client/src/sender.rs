@@ -8,7 +8,7 @@ use ouzel_protocol::native::{ProducePartition, ProduceReply, ProduceRequest, Pro
 use ouzel_protocol::{ErrorCode, LeaderEpoch, Offset};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::accumulator::{Accumulator, Dispatch, Sending};
+use crate::accumulator::{Accumulator, Dispatch, Identity, Sending};
 use crate::cluster::Cluster;
 use crate::config::Acks;
 use crate::delivery::BatchAck;
@@ -54,16 +54,20 @@ impl Shared {
 pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         let image = shared.cluster.image();
-        let (dispatches, deadline, freed, done) = {
+        let (dispatches, deadline, freed, done, asks) = {
             let mut accumulator = shared.accumulator();
             let now = Instant::now();
             accumulator.update(&image);
             accumulator.advance(now);
             let dispatches = accumulator.take_ready(now);
             let (deadline, done) = (accumulator.next_deadline(), accumulator.is_done());
-            (dispatches, deadline, accumulator.take_freed(), done)
+            let asks = accumulator.asks_for_identity();
+            (dispatches, deadline, accumulator.take_freed(), done, asks)
         };
         shared.room.add_permits(freed);
+        if asks {
+            tokio::spawn(identify(Arc::clone(&shared)));
+        }
         for dispatch in dispatches {
             tokio::spawn(send(Arc::clone(&shared), dispatch));
         }
@@ -78,6 +82,42 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             None => shared.wake.notified().await,
         }
     }
+}
+
+/// Gets a number for an idempotent producer, for as long as something waits for it.
+async fn identify(shared: Arc<Shared>) {
+    let config = &shared.cluster.config;
+    let mut failures = 0;
+    loop {
+        let asked = async {
+            let connection = shared.cluster.any_connection().await?;
+            connection.init_producer_id(config.request_timeout).await
+        };
+        match asked.await {
+            Ok(reply) => {
+                let identity = Identity { id: reply.producer_id, epoch: reply.producer_epoch };
+                shared.accumulator().identified(identity);
+                break;
+            }
+            Err(error) if error.is_retriable() => {
+                failures += 1;
+                tracing::debug!(%error, failures, "no producer id, trying again");
+                // What has no time left fails meanwhile.
+                shared.wake.notify_one();
+                tokio::time::sleep(config.backoff().random_delay(failures)).await;
+                let mut accumulator = shared.accumulator();
+                if !accumulator.wants_identity() {
+                    accumulator.not_identified();
+                    break;
+                }
+            }
+            Err(error) => {
+                shared.accumulator().identity_refused(&error);
+                break;
+            }
+        }
+    }
+    shared.wake.notify_one();
 }
 
 /// Sends one request and hands every batch of it back to the accumulator with its result.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ouzel_protocol::{BatchBuilder, BatchError, PartitionIndex, TopicId};
+use ouzel_protocol::producer::restamp;
+use ouzel_protocol::{BatchBuilder, BatchError, PartitionIndex, ProducerStamp, TopicId};
 
 use super::QueueKey;
 use crate::address::Address;
@@ -22,6 +23,10 @@ pub(crate) struct Batch {
     /// Bytes of the producer's buffer that its records hold.
     pub(super) held_bytes: usize,
     pub(super) estimate_bytes: usize,
+    pub(super) records: u32,
+    /// What the broker will know it by, through every attempt; none before the first, or without idempotence.
+    pub(super) stamp: Option<ProducerStamp>,
+    pub(super) built_stamp: Option<ProducerStamp>,
     pub(super) deadline: Instant,
     pub(super) attempts: u32,
     pub(super) last_error: Option<ClientError>,
@@ -31,8 +36,23 @@ impl Batch {
     /// The bytes to be sent; compresses at the first call. Costly, so it is done outside of the accumulator. After an error
     /// the batch is lost and must not be sent.
     pub(crate) fn build(&mut self) -> Result<Bytes, BatchError> {
-        if let Some(built) = &self.built {
-            return Ok(built.clone());
+        if let Some(built) = self.built.take() {
+            let built = match self.stamp {
+                Some(stamp) if self.built_stamp != Some(stamp) => {
+                    let mut anew = built.to_vec();
+                    restamp(&mut anew, stamp);
+                    self.built_stamp = Some(stamp);
+                    Bytes::from(anew)
+                }
+                _ => built,
+            };
+            self.built = Some(built.clone());
+            return Ok(built);
+        }
+        if let Some(stamp) = self.stamp {
+            let (id, epoch, sequence) = stamp.to_wire();
+            self.builder.set_producer(id, epoch, sequence);
+            self.built_stamp = Some(stamp);
         }
         let mut out = Vec::with_capacity(self.estimate_bytes);
         self.builder.build_into(&mut out)?;
