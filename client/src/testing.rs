@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ouzel_protocol::native::{
-    Api, FetchReply, FetchRequest, FetchResult, FrameHeader, HelloReply, HelloRequest, ListOffsetsReply,
-    ListOffsetsRequest, ListOffsetsResult, MetadataReply, MetadataRequest, NodeInfo, OffsetSpec, PartitionInfo,
-    ProduceReply, ProduceRequest, ProduceResult, TopicInfo, reply_frame,
+    Api, FetchReply, FetchRequest, FetchResult, FrameHeader, HelloReply, HelloRequest, InitProducerIdReply,
+    InitProducerIdRequest, ListOffsetsReply, ListOffsetsRequest, ListOffsetsResult, MetadataReply, MetadataRequest,
+    NodeInfo, OffsetSpec, PartitionInfo, ProduceReply, ProduceRequest, ProduceResult, TopicInfo, reply_frame,
 };
 use ouzel_protocol::{
-    Durability, ErrorCode, LeaderEpoch, MetadataVersion, NodeId, Offset, PartitionIndex, ShardIndex, TopicId,
-    check_produced, patched_prefix,
+    BatchHeader, Durability, ErrorCode, LeaderEpoch, MetadataVersion, NodeId, Offset, PartitionIndex, ProducerEpoch,
+    ProducerId, Sequence, ShardIndex, TopicId, check_produced, patched_prefix,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -138,17 +138,42 @@ pub(crate) enum Fault {
     Refuse(ErrorCode),
     /// Closes the connection instead of looking at the request.
     CloseBefore,
+    /// Appends, and closes the connection instead of answering.
+    CloseAfter,
+    /// Forgets every producer, and answers as usual.
+    ForgetProducers,
 }
 
 #[derive(Default)]
 struct Log {
     batches: Vec<(Offset, Offset, Bytes)>,
     start: Offset,
+    /// The last batch of each producer: its epoch, sequence, records and offset.
+    producers: HashMap<ProducerId, (ProducerEpoch, Sequence, u32, Offset)>,
 }
 
 impl Log {
     fn end(&self) -> Offset {
         self.batches.last().map_or(self.start, |(_, end, _)| *end)
+    }
+
+    /// Judges a batch as a broker does, as far as a client with one batch in flight can tell: where it is already, or why
+    /// it is refused.
+    fn judge(&mut self, header: &BatchHeader, lost: bool) -> Result<Option<Offset>, ErrorCode> {
+        let Some(stamp) = header.producer() else { return Ok(None) };
+        if lost {
+            // What a broker does that has lost the batches in front of this one.
+            return if stamp.base_sequence == Sequence::ZERO { Ok(None) } else { Err(ErrorCode::OutOfOrderSequence) };
+        }
+        let Some((epoch, sequence, records, offset)) = self.producers.get(&stamp.id).copied() else { return Ok(None) };
+        if stamp.epoch < epoch {
+            return Err(ErrorCode::InvalidProducerEpoch);
+        }
+        if stamp.epoch == epoch && stamp.base_sequence == sequence && header.record_count == records {
+            return Ok(Some(offset));
+        }
+        let due = if stamp.epoch > epoch { Sequence::ZERO } else { sequence.after(records) };
+        if stamp.base_sequence == due { Ok(None) } else { Err(ErrorCode::OutOfOrderSequence) }
     }
 }
 
@@ -160,6 +185,7 @@ struct State {
     requests: HashMap<Api, usize>,
     /// Shard that owns everything, whatever the number of a partition says.
     moved_to: Option<u16>,
+    next_producer: u64,
 }
 
 /// A broker of two shards in memory. Each shard takes requests for its own partitions only, so that a client which routes
@@ -183,6 +209,7 @@ impl MiniBroker {
             ports: Vec::new(),
             requests: HashMap::new(),
             moved_to: None,
+            next_producer: 100,
         };
         for (number, (name, partitions)) in topics.iter().enumerate() {
             let id = TopicId(number as u128 + 1);
@@ -349,10 +376,24 @@ fn answer(header: &FrameHeader, body: Bytes, shard: u16, state: &mut State) -> A
                 return Answer::Close;
             }
             let reply = produce(&request, shard, state, fault);
+            if matches!(fault, Some(Fault::CloseAfter)) {
+                return Answer::Close;
+            }
             if request.acks == 0 {
                 return Answer::Nothing;
             }
             reply_frame(Api::Produce, header.correlation, |out| reply.encode(out))
+        }
+        Api::InitProducerId => {
+            InitProducerIdRequest::decode(&body).unwrap();
+            state.next_producer += 1;
+            let reply = InitProducerIdReply {
+                error: ErrorCode::None,
+                message: String::new(),
+                producer_id: ProducerId(state.next_producer),
+                producer_epoch: ProducerEpoch(0),
+            };
+            reply_frame(Api::InitProducerId, header.correlation, |out| reply.encode(out))
         }
         api => panic!("the small broker does not know {api:?}"),
     })
@@ -405,18 +446,18 @@ fn produce(request: &ProduceRequest, shard: u16, state: &mut State, fault: Optio
     let mut partitions = Vec::new();
     for row in &request.partitions {
         let header = check_produced(&row.batch).unwrap();
-        let error = match fault {
+        let mut error = match fault {
             Some(Fault::Refuse(code)) => code,
             _ => refusal(row.topic_id, row.partition, shard, state),
         };
         let mut base_offset = Offset::ZERO;
         if error.is_none() {
             let log = state.logs.get_mut(&(row.topic_id, row.partition)).unwrap();
-            base_offset = log.end();
-            let mut batch = row.batch.to_vec();
-            batch[..16].copy_from_slice(&patched_prefix(&header, base_offset, LeaderEpoch(1)));
-            let end = base_offset + u64::from(header.record_count);
-            log.batches.push((base_offset, end, batch.into()));
+            match log.judge(&header, matches!(fault, Some(Fault::ForgetProducers))) {
+                Ok(Some(first)) => base_offset = first,
+                Ok(None) => base_offset = append(log, &header, &row.batch),
+                Err(code) => error = code,
+            }
         }
         partitions.push(ProduceResult {
             topic_id: row.topic_id,
@@ -429,6 +470,18 @@ fn produce(request: &ProduceRequest, shard: u16, state: &mut State, fault: Optio
         });
     }
     ProduceReply { partitions, timings: None }
+}
+
+fn append(log: &mut Log, header: &BatchHeader, batch: &[u8]) -> Offset {
+    let base_offset = log.end();
+    let mut batch = batch.to_vec();
+    batch[..16].copy_from_slice(&patched_prefix(header, base_offset, LeaderEpoch(1)));
+    let end = base_offset + u64::from(header.record_count);
+    log.batches.push((base_offset, end, batch.into()));
+    if let Some(stamp) = header.producer() {
+        log.producers.insert(stamp.id, (stamp.epoch, stamp.base_sequence, header.record_count, base_offset));
+    }
+    base_offset
 }
 
 fn list_offsets(request: &ListOffsetsRequest, shard: u16, state: &State) -> ListOffsetsReply {

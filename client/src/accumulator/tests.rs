@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ouzel_protocol::{Durability, ErrorCode, LeaderEpoch, Offset, TopicId};
+use ouzel_protocol::{
+    Durability, ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TopicId,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -16,6 +18,7 @@ fn config() -> ProducerConfig {
 fn accumulator(config: ProducerConfig, partitions: usize) -> Accumulator {
     let backoff = Backoff { min: SECOND, max: SECOND };
     let mut accumulator = Accumulator::new(config, backoff, 1);
+    accumulator.identified(Identity { id: ProducerId(7), epoch: ProducerEpoch(0) });
     // Even partitions belong to one shard, odd ones to another.
     let owner = |index: usize| Some(Address::new("b", 9193 + (index % 2) as u16));
     accumulator.add_topic(&Arc::new(Topic {
@@ -277,4 +280,75 @@ proptest! {
             prop_assert_eq!(numbers, &(0..pushed[partition]).collect::<Vec<_>>());
         }
     }
+}
+
+fn stamp_of(batch: &mut Batch) -> Option<ProducerStamp> {
+    let bytes = batch.build().unwrap();
+    ouzel_protocol::check_produced(&bytes).unwrap().producer()
+}
+
+fn refused(code: ErrorCode) -> Result<BatchAck, ClientError> {
+    Err(ClientError::Partition { topic: "t".to_owned(), partition: PartitionIndex(0), code })
+}
+
+#[test]
+fn stamps_stay_through_retries_and_a_lost_sequence_begins_again_in_a_higher_epoch() {
+    let start = Instant::now();
+    let mut accumulator = accumulator(ProducerConfig { retries: 3, ..config() }, 1);
+    for value in [b"1", b"2", b"3", b"4", b"5"] {
+        push(&mut accumulator, 0, value, start);
+        accumulator.close_all();
+    }
+    let mut now = start;
+    let results = [
+        (overloaded(), 0, 0),
+        (ack(0), 0, 0),
+        (refused(ErrorCode::OutOfOrderSequence), 0, 1),
+        (ack(1), 1, 0),
+        (refused(ErrorCode::MessageTooLarge), 1, 1),
+        (refused(ErrorCode::DuplicateSequence), 2, 0),
+        (ack(3), 2, 1),
+    ];
+    for (at, (result, epoch, sequence)) in results.into_iter().enumerate() {
+        accumulator.advance(now);
+        let dispatch = accumulator.take_ready(now).remove(0);
+        for mut sending in dispatch.batches {
+            let expected =
+                ProducerStamp { id: ProducerId(7), epoch: ProducerEpoch(epoch), base_sequence: Sequence(sequence) };
+            assert_eq!(stamp_of(&mut sending.batch), Some(expected), "attempt {at}");
+            accumulator.returned(sending, result.clone(), now, 1.0);
+        }
+        accumulator.request_done(&dispatch.owner);
+        now = accumulator.next_deadline().unwrap_or(now);
+    }
+    accumulator.close();
+    assert!(accumulator.is_done());
+    let failed = accumulator.take_error().and_then(|error| error.code());
+    assert_eq!(failed, Some(ErrorCode::MessageTooLarge), "nothing else failed");
+}
+
+#[test]
+fn nothing_goes_without_an_identity_and_what_runs_out_of_time_says_so() {
+    let start = Instant::now();
+    let timeout = Duration::from_secs(10);
+    let mut accumulator = accumulator(ProducerConfig { delivery_timeout: timeout, ..config() }, 1);
+    accumulator.identities.current = None;
+    push(&mut accumulator, 0, b"1", start);
+    assert!(!accumulator.asks_for_identity(), "nothing needs one yet");
+    accumulator.close_all();
+    assert!(accumulator.take_ready(start).is_empty());
+    assert!(accumulator.asks_for_identity() && !accumulator.asks_for_identity(), "asked once");
+    assert!(accumulator.take_ready(start + timeout).is_empty());
+    assert!(matches!(accumulator.take_error(), Some(ClientError::DeliveryTimeout { .. })));
+    assert!(!accumulator.wants_identity());
+    accumulator.not_identified();
+    push(&mut accumulator, 0, b"2", start);
+    accumulator.close_all();
+    assert!(accumulator.asks_for_identity());
+    accumulator.identity_refused(&ClientError::Closed);
+    assert!(matches!(accumulator.take_error(), Some(ClientError::Closed)));
+    push(&mut accumulator, 0, b"3", start);
+    accumulator.close_all();
+    accumulator.identified(Identity { id: ProducerId(8), epoch: ProducerEpoch(0) });
+    assert_eq!(accumulator.take_ready(start).len(), 1);
 }

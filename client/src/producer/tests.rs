@@ -66,7 +66,7 @@ async fn order_holds_and_nothing_is_lost_while_the_broker_misbehaves() {
         Fault::CloseBefore,
         Fault::Refuse(ErrorCode::Overloaded),
         Fault::Refuse(ErrorCode::DiskFull),
-        Fault::CloseBefore,
+        Fault::CloseAfter,
     ];
     broker.misbehave(faults.iter().cycle().take(40).copied());
     let (client, producer) = producer(&broker, ProducerConfig { batch_bytes: 300, ..quick() }).await;
@@ -84,6 +84,44 @@ async fn order_holds_and_nothing_is_lost_while_the_broker_misbehaves() {
         let expected = (0..2000).filter(|number| number % 4 == partition as u32);
         assert!(numbers.eq(expected), "partition {partition}");
     }
+}
+
+#[tokio::test]
+async fn a_batch_whose_answer_was_lost_is_in_the_log_once_with_idempotence_and_twice_without() {
+    for (idempotence, copies) in [(true, 1), (false, 2)] {
+        let broker = MiniBroker::start(&[("t", 1)]);
+        broker.misbehave([Fault::CloseAfter]);
+        let (_, producer) = producer(&broker, ProducerConfig { idempotence, ..quick() }).await;
+        let metadata = producer.send(Record::to("t").value(b"a")).await.unwrap();
+        assert_eq!(metadata.offset, Offset(copies - 1), "the first place it got, or the second");
+        assert_eq!(broker.batch_sizes("t", 0), vec![1; copies as usize]);
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_lost_what_it_acknowledged_gets_the_rest_in_a_higher_epoch() {
+    let broker = MiniBroker::start(&[("t", 1)]);
+    let (client, producer) = producer(&broker, quick()).await;
+    for value in [b"a", b"b"] {
+        producer.send(Record::to("t").value(value)).await.unwrap();
+    }
+    broker.misbehave([Fault::ForgetProducers]);
+    assert_eq!(producer.send(Record::to("t").value(b"c")).await.unwrap().offset, Offset(2));
+    assert_eq!(producer.send(Record::to("t").value(b"d")).await.unwrap().offset, Offset(3));
+    assert_eq!(values(&client, "t", 4).await[0], [b"a", b"b", b"c", b"d"]);
+    assert_eq!(broker.requests(Api::InitProducerId), 1, "the producer raises its epoch itself");
+}
+
+#[tokio::test]
+async fn a_producer_whose_number_somebody_else_uses_says_so_and_takes_another() {
+    let broker = MiniBroker::start(&[("t", 1)]);
+    let (_, producer) = producer(&broker, quick()).await;
+    producer.send(Record::to("t").value(b"a")).await.unwrap();
+    broker.misbehave([Fault::Refuse(ErrorCode::InvalidProducerEpoch)]);
+    let error = producer.send(Record::to("t").value(b"b")).await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::InvalidProducerEpoch));
+    assert_eq!(producer.send(Record::to("t").value(b"c")).await.unwrap().offset, Offset(1));
+    assert_eq!(broker.requests(Api::InitProducerId), 2);
 }
 
 #[tokio::test]
