@@ -87,6 +87,7 @@ pub fn run(options: &EndToEndOptions, progress: &Arc<Progress>) -> Result<Report
                 phase,
                 batches_per_request: 1,
                 skew: Skew::Uniform,
+                idempotence: options.load.idempotence,
             };
             let producing = produce(acks.clone(), lane, settings, options.load.clone(), shared.clone());
             tasks.push(Box::pin(producing));

@@ -6,6 +6,7 @@
 //! request had to wait for room: a broker that stalls pays for each request it held up (no coordinated omission).
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use ouzel_protocol::native::{Api, ProducePartition, ProduceReply, ProduceRequest};
-use ouzel_protocol::{CorrelationId, ErrorCode, PartitionIndex, TopicId};
+use ouzel_protocol::producer::restamp;
+use ouzel_protocol::{
+    CorrelationId, ErrorCode, PartitionIndex, ProducerEpoch, ProducerId, ProducerStamp, Sequence, TopicId,
+};
 use tokio::sync::Notify;
 
 use crate::meter::WrapLimits;
@@ -250,6 +254,8 @@ pub struct ProduceSettings {
     pub batches_per_request: usize,
     /// Which partition comes next.
     pub skew: Skew,
+    /// Each connection is an idempotent producer.
+    pub idempotence: bool,
 }
 
 /// One request that has no reply yet.
@@ -279,11 +285,15 @@ struct Slots {
 /// The connection broke. A batch that the broker refuses is a finding of the run, not an error.
 pub async fn produce_lane(
     run: Rc<Run>,
-    (lane, wire): (Lane, Wire),
+    (lane, mut wire): (Lane, Wire),
     settings: ProduceSettings,
     mut source: impl BatchSource,
     acknowledged: impl Fn(PartitionIndex, u64),
 ) -> Result<()> {
+    let stamps = match settings.idempotence && settings.acks != 0 {
+        true => Some(Stamps::new(wire.producer_id().await?)),
+        false => None,
+    };
     let slots = Slots {
         slots: RefCell::new(vec![None; lane.in_flight]),
         free: RefCell::new((0..lane.in_flight).rev().collect()),
@@ -292,8 +302,8 @@ pub async fn produce_lane(
         is_sender_done: Cell::new(false),
         sender_done: Notify::new(),
     };
-    let send = send_batches(&run, &lane, settings, &mut source, &slots, wire.writer);
-    let receive = receive_acks(&run, settings, &slots, wire.reader, &acknowledged);
+    let send = send_batches(&run, &lane, (settings, stamps.as_ref()), &mut source, &slots, wire.writer);
+    let receive = receive_acks(&run, (settings, stamps.as_ref()), &slots, wire.reader, &acknowledged);
     tokio::try_join!(send, receive).with_context(|| format!("produce to {}", lane.address))?;
     Ok(())
 }
@@ -301,7 +311,7 @@ pub async fn produce_lane(
 async fn send_batches(
     run: &Run,
     lane: &Lane,
-    settings: ProduceSettings,
+    (settings, stamps): (ProduceSettings, Option<&Stamps>),
     source: &mut impl BatchSource,
     slots: &Slots,
     mut writer: FrameWriter,
@@ -340,7 +350,10 @@ async fn send_batches(
             while left > 0 {
                 let (partition, of_batch) = (picks.next(), left.min(records_per_batch));
                 left -= of_batch;
-                let batch = source.batch(partition, of_batch, intended)?;
+                let mut batch = source.batch(partition, of_batch, intended)?;
+                if let Some(stamps) = stamps {
+                    batch = stamps.stamped(partition, of_batch, &batch);
+                }
                 partitions.push(ProducePartition { topic_id: settings.topic_id, partition, batch });
             }
             let request =
@@ -368,7 +381,7 @@ async fn send_batches(
 
 async fn receive_acks(
     run: &Run,
-    settings: ProduceSettings,
+    (settings, stamps): (ProduceSettings, Option<&Stamps>),
     slots: &Slots,
     mut reader: FrameReader,
     acknowledged: &impl Fn(PartitionIndex, u64),
@@ -406,6 +419,9 @@ async fn receive_acks(
                 acknowledged(result.partition, records);
                 done += records;
             } else {
+                if let Some(stamps) = stamps {
+                    stamps.begin_again(result.partition);
+                }
                 run.fail(records, || format!("partition {}: {}", result.partition, result.error));
             }
         }
@@ -414,6 +430,36 @@ async fn receive_acks(
         }
     }
     Ok(())
+}
+
+/// What one connection stamps its batches with: its number, and epoch and next sequence of each partition.
+#[derive(Debug)]
+struct Stamps {
+    id: ProducerId,
+    next: RefCell<HashMap<PartitionIndex, (ProducerEpoch, Sequence)>>,
+}
+
+impl Stamps {
+    fn new(id: ProducerId) -> Stamps {
+        Stamps { id, next: RefCell::default() }
+    }
+
+    fn stamped(&self, partition: PartitionIndex, records: u64, batch: &[u8]) -> Bytes {
+        let mut next = self.next.borrow_mut();
+        let (epoch, sequence) = next.entry(partition).or_default();
+        let stamp = ProducerStamp { id: self.id, epoch: *epoch, base_sequence: *sequence };
+        *sequence = sequence.after(u32::try_from(records).unwrap_or(u32::MAX));
+        let mut batch = batch.to_vec();
+        restamp(&mut batch, stamp);
+        Bytes::from(batch)
+    }
+
+    /// A batch was refused and is not sent again: what follows it begins anew.
+    fn begin_again(&self, partition: PartitionIndex) {
+        let mut next = self.next.borrow_mut();
+        let (epoch, sequence) = next.entry(partition).or_default();
+        (*epoch, *sequence) = (epoch.next().unwrap_or(*epoch), Sequence::ZERO);
+    }
 }
 
 impl Slots {

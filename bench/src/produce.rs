@@ -53,6 +53,7 @@ pub fn run(options: &ProduceOptions, progress: &Arc<Progress>) -> Result<Report>
                 phase,
                 batches_per_request: options.load.batches_per_request,
                 skew: options.load.skew,
+                idempotence: options.load.idempotence,
             };
             let source = TemplateSource { templates: templates.clone(), turn: index };
             tasks.push(produce_lane(run.clone(), lane, settings, source, |_, _| {}));
@@ -107,6 +108,7 @@ pub(crate) async fn fill(
         phase: std::time::Duration::ZERO,
         batches_per_request: 1,
         skew: Skew::Uniform,
+        idempotence: false,
     };
     let lanes = lanes.into_iter().enumerate().map(|(index, lane)| {
         let source = TemplateSource { templates: templates.clone(), turn: index };
@@ -179,6 +181,7 @@ pub(crate) fn options_for_tests(record_bytes: usize, batch_bytes: usize) -> Load
         embedded: None,
         broker_pid: None,
         topic: crate::topic::TopicOptions { name: None, partitions: 1, durability: None },
+        idempotence: true,
         record_bytes,
         batch_bytes,
         codec: ouzel_protocol::Codec::None,

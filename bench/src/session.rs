@@ -32,6 +32,8 @@ pub struct LoadOptions {
     pub broker_pid: Option<u32>,
     /// The topic.
     pub topic: TopicOptions,
+    /// Batches are those of idempotent producers, one for each connection.
+    pub idempotence: bool,
     /// Bytes of each record's value.
     pub record_bytes: usize,
     /// Bytes of values in a batch.

@@ -7,9 +7,10 @@ use std::io::IoSlice;
 use anyhow::{Context, Result, bail};
 use bytes::{Buf, Bytes, BytesMut};
 use ouzel_protocol::native::{
-    Api, ErrorReply, FRAME_HEADER_BYTES, FrameHeader, HelloReply, HelloRequest, PROTOCOL_VERSION, request_frame,
+    Api, ErrorReply, FRAME_HEADER_BYTES, FrameHeader, HelloReply, HelloRequest, InitProducerIdReply,
+    InitProducerIdRequest, PROTOCOL_VERSION, request_frame,
 };
-use ouzel_protocol::{CorrelationId, ErrorCode};
+use ouzel_protocol::{CorrelationId, ErrorCode, ProducerId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -119,6 +120,22 @@ impl Wire {
         };
         self.is_waiting = false;
         Ok(reply)
+    }
+}
+
+impl Wire {
+    /// A number for this connection as an idempotent producer. Only while nothing else is outstanding.
+    ///
+    /// # Errors
+    /// The connection broke, or the broker gives none.
+    pub async fn producer_id(&mut self) -> Result<ProducerId> {
+        let request = InitProducerIdRequest { transactional_id: None };
+        let body = self.call(Api::InitProducerId, |out| request.encode(out)).await?;
+        let reply = InitProducerIdReply::decode(&body)?;
+        if !reply.error.is_none() {
+            bail!("the broker gave no producer id: {}: {}", reply.error, reply.message);
+        }
+        Ok(reply.producer_id)
     }
 }
 

@@ -257,6 +257,9 @@ pub(crate) struct ProduceArgs {
     /// Send everything to this partition
     #[arg(long, value_name = "P")]
     pub(crate) partition: Option<u32>,
+    /// Let a line whose answer was lost be stored twice
+    #[arg(long)]
+    pub(crate) no_idempotence: bool,
 }
 
 /// Where a consumer starts.

@@ -126,6 +126,7 @@ fn load_options(args: &BenchCommonArgs, global: &GlobalArgs, is_timed: bool) -> 
                 DurabilityArg::Written => Durability::Written,
             }),
         },
+        idempotence: !args.no_idempotence,
         record_bytes: args.record_bytes,
         batch_bytes: args.batch_bytes,
         codec: args.compression.codec(),

@@ -111,6 +111,9 @@ pub(crate) struct BenchCommonArgs {
     /// Core the embedded broker is kept on
     #[arg(long, value_name = "CORE", requires = "embedded")]
     pub(crate) broker_cpu: Option<usize>,
+    /// Send batches of no idempotent producer
+    #[arg(long)]
+    pub(crate) no_idempotence: bool,
     /// Records to send or read [default: none, --seconds decides]
     #[arg(long, value_name = "N")]
     pub(crate) records: Option<u64>,

@@ -45,6 +45,7 @@ async fn send_lines(args: &ProduceArgs, global: &GlobalArgs) -> Result<u64> {
             AcksArg::None => Acks::Zero,
         },
         compression: args.compression.codec(),
+        idempotence: !args.no_idempotence,
         ..ProducerConfig::default()
     })?;
 

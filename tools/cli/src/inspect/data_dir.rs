@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use ouzel_protocol::{Incarnation, Offset, PartitionId};
 use ouzel_storage::format::check::SegmentId;
+use ouzel_storage::format::producers::ProducerSnapshot;
 use serde_json::{Value, json};
 
 use super::findings::{Findings, Section, hex_name, list};
@@ -23,6 +24,8 @@ struct Held {
     end: Offset,
     segments: usize,
     bytes: u64,
+    /// What the checkpoint says of idempotent producers.
+    producers: Option<ProducerSnapshot>,
 }
 
 /// Inspects a data directory.
@@ -44,7 +47,7 @@ pub(super) fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
         held.shard = Some(partition.shard.0);
     }
     for journal in &journals {
-        add_checkpoint(&mut partitions, journal);
+        add_checkpoint(&mut partitions, journal, &mut findings);
     }
     for journal in &journals {
         add_commits(&mut partitions, journal);
@@ -124,13 +127,24 @@ fn read_journals(path: &Path, incarnation: Option<Incarnation>) -> Result<(Vec<J
     Ok((journals, retired))
 }
 
-fn add_checkpoint(partitions: &mut BTreeMap<PartitionId, Held>, journal: &Journal) {
+fn add_checkpoint(partitions: &mut BTreeMap<PartitionId, Held>, journal: &Journal, findings: &mut Findings) {
     for partition in journal.checkpoint.iter().flat_map(|checkpoint| &checkpoint.partitions) {
         let held = partitions.entry(partition.partition).or_default();
         held.log_start = partition.log_start;
         held.end = partition.end_offset;
         held.segments = partition.segments.len();
         held.bytes = partition.segments.iter().map(|segment| segment.bytes).sum();
+        held.producers = match partition.producers.as_slice() {
+            [] => None,
+            bytes => match ProducerSnapshot::decode(bytes) {
+                Ok(snapshot) => Some(snapshot),
+                Err(error) => {
+                    let what = format!("producer snapshot of partition {}: {error}", partition.partition);
+                    findings.damage(&journal.directory.join("checkpoint"), 0, what);
+                    None
+                }
+            },
+        };
     }
 }
 
@@ -171,12 +185,13 @@ fn partitions_section(partitions: &BTreeMap<PartitionId, Held>) -> Section {
             held.end.to_string(),
             held.segments.to_string(),
             human_bytes(held.bytes),
+            held.producers.as_ref().map_or(0, |snapshot| snapshot.producers.len()).to_string(),
         ]
     });
     Section {
         title: "Partitions".to_string(),
-        header: vec!["partition", "id", "shard", "log start", "end", "segments", "in segments"],
-        numbers: (1..7).collect(),
+        header: vec!["partition", "id", "shard", "log start", "end", "segments", "in segments", "producers"],
+        numbers: (1..8).collect(),
         rows: rows.collect(),
     }
 }
@@ -193,7 +208,22 @@ fn partitions_json(partitions: &BTreeMap<PartitionId, Held>) -> Value {
                 "end_offset": held.end.0,
                 "segments": held.segments,
                 "segment_bytes": held.bytes,
+                "producers": held.producers.as_ref().map(producers_json),
             })
         })
         .collect()
+}
+
+fn producers_json(snapshot: &ProducerSnapshot) -> Value {
+    let producers = snapshot.producers.iter().map(|(id, producer)| {
+        json!({
+            "producer_id": id.0,
+            "epoch": producer.epoch.0,
+            "last_sequence": producer.last().last_sequence().0,
+            "last_offset": producer.last().last_offset().0,
+            "batches": producer.batches().len(),
+            "last_used_ms": producer.last_used_ms,
+        })
+    });
+    json!({ "at_offset": snapshot.end_offset.0, "producers": producers.collect::<Vec<_>>() })
 }
