@@ -105,6 +105,7 @@ impl Api {
             Api::AlterTopic => "alter-topic",
             Api::DescribeTopic => "describe-topic",
             Api::ListTopics => "list-topics",
+            Api::InitProducerId => "init-producer-id",
             Api::DescribeNode => "describe-node",
         }
     }
