@@ -108,9 +108,9 @@ impl MetadataImage {
         self.nodes.iter().map(|(node, state)| (*node, *state))
     }
 
-    /// The incarnation that the next start of `node` takes.
+    /// The incarnation that the next start of `node` takes. Past the last one it stays there, and the start is refused.
     pub fn next_incarnation(&self, node: NodeId) -> Incarnation {
-        Incarnation(self.node(node).map_or(0, |state| state.incarnation.0) + 1)
+        Incarnation(self.node(node).map_or(0, |state| state.incarnation.0).saturating_add(1))
     }
 
     /// The topic with this id.

@@ -18,6 +18,9 @@ impl MetadataImage {
     /// # Errors
     /// [`MetadataError::DoesNotFit`]: the record was not proposed against this version; the image is unchanged.
     pub fn apply(&mut self, record: &Record) -> Result<(), MetadataError> {
+        let Some(next_version) = self.version.0.checked_add(1) else {
+            return Err(self.does_not_fit("versions are exhausted".to_owned()));
+        };
         match record {
             Record::NodeStarted { node, incarnation, shards, moves } => {
                 self.apply_start(*node, *incarnation, *shards, moves)?;
@@ -40,7 +43,7 @@ impl MetadataImage {
                 self.next_producer_id = next;
             }
         }
-        self.version = MetadataVersion(self.version.0 + 1);
+        self.version = MetadataVersion(next_version);
         Ok(())
     }
 
@@ -159,7 +162,7 @@ impl MetadataImage {
             let Placement { partition_id, shard, leader } = *placement;
             let shards = leader.and_then(|leader| self.node(leader)).map(|state| state.shards);
             let is_placed = leader.is_none() || shards.is_some_and(|shards| shard.0 < shards);
-            if partition_id.0 != next_partition_id || !is_placed || next_partition_id == limits::PARTITION_ID_MAX {
+            if partition_id.0 != next_partition_id || !is_placed || next_partition_id >= limits::PARTITION_ID_MAX {
                 return Err(self.does_not_fit(format!("partition {partition_id} cannot be placed on shard {shard}")));
             }
             next_partition_id += 1;

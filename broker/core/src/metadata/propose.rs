@@ -1,10 +1,12 @@
 //! Propose: a command is checked against the image and becomes a record, or is refused and says why. Nothing changes
 //! here; every decision does fall here, so that a record replays the same for ever.
 
-use ouzel_protocol::{Incarnation, NodeId, TopicId, check_topic_name};
+use std::collections::BTreeSet;
+
+use ouzel_protocol::{Incarnation, NodeId, PartitionId, TopicId, check_topic_name};
 
 use super::placement;
-use super::record::{Placement, Record};
+use super::record::{Placement, Record, ShardMove};
 use super::{Command, MetadataImage, Topic};
 use crate::error::MetadataError;
 use crate::limits;
@@ -16,6 +18,9 @@ impl MetadataImage {
     /// # Errors
     /// The caller's fault, by variant; nothing has changed and nothing was assigned.
     pub fn propose(&self, command: Command) -> Result<Record, MetadataError> {
+        if self.version.0 == u64::MAX {
+            return Err(MetadataError::LimitReached { what: "metadata versions", limit: usize::MAX });
+        }
         match command {
             Command::CreateTopic { name, topic_id, partitions, replication_factor, configs } => {
                 self.propose_create(name, topic_id, partitions, replication_factor, &configs)
@@ -105,6 +110,12 @@ impl MetadataImage {
         if self.partition_count + missing as usize > limits::PARTITION_COUNT_MAX {
             return Err(MetadataError::LimitReached { what: "partitions", limit: limits::PARTITION_COUNT_MAX });
         }
+        if limits::PARTITION_ID_MAX.saturating_sub(self.next_partition_id) < u64::from(missing) {
+            return Err(MetadataError::LimitReached {
+                what: "partition ids",
+                limit: limits::PARTITION_ID_MAX as usize,
+            });
+        }
         Ok(placement::place(self, topic, self.next_partition_id(), missing))
     }
 
@@ -120,7 +131,25 @@ impl MetadataImage {
             return Err(MetadataError::LimitReached { what: "nodes", limit: limits::NODE_COUNT_MAX });
         }
         let moves = placement::rebalance(self, node, shards);
+        self.check_epochs(node, &moves)?;
         Ok(Record::NodeStarted { node, incarnation, shards, moves })
+    }
+
+    /// A start raises the epoch of every partition the node leads, and the ownership epoch of those that move. A record
+    /// that could not do so must not become durable: no later start could apply it.
+    fn check_epochs(&self, node: NodeId, moves: &[ShardMove]) -> Result<(), MetadataError> {
+        let moving: BTreeSet<PartitionId> = moves.iter().map(|entry| entry.partition_id).collect();
+        let led = self.partitions().map(|(_, _, partition)| partition).filter(|led| led.leader == Some(node));
+        for partition in led {
+            if partition.leader_epoch.0 >= limits::LEADER_EPOCH_MAX {
+                let limit = limits::LEADER_EPOCH_MAX as usize;
+                return Err(MetadataError::LimitReached { what: "leader epochs", limit });
+            }
+            if partition.ownership_epoch == u32::MAX && moving.contains(&partition.partition_id) {
+                return Err(MetadataError::LimitReached { what: "ownership epochs", limit: u32::MAX as usize });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -144,7 +173,7 @@ fn check_config_count(count: usize) -> Result<(), MetadataError> {
 
 #[cfg(test)]
 mod tests {
-    use ouzel_protocol::{PartitionId, ShardIndex};
+    use ouzel_protocol::ShardIndex;
 
     use super::*;
 
