@@ -271,9 +271,16 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_an_entry_is_detected() {
-        for_every_flipped_bit(&encode(&HEADER, b"hello, ouzel!"), |position, copy| {
-            assert!(parse_metadata_entry(copy).is_err(), "flipped bit at byte {position} was not detected");
-        });
+        let of_kind = |kind| MetadataHeader { kind, durable_index: 17, ..HEADER };
+        for bytes in [
+            encode(&HEADER, b"hello, ouzel!"),
+            encode(&of_kind(MetadataKind::Snapshot), b"a whole image"),
+            encode(&of_kind(MetadataKind::Seal), b""),
+        ] {
+            for_every_flipped_bit(&bytes, |position, copy| {
+                assert!(parse_metadata_entry(copy).is_err(), "flipped bit at byte {position} was not detected");
+            });
+        }
     }
 
     #[test]
