@@ -1,0 +1,227 @@
+//! Seeds of the native protocol: every message once with all it can hold, and once with as little as it may.
+
+use bytes::Bytes;
+use ouzel_protocol::native::*;
+use ouzel_protocol::{
+    CorrelationId, Durability, ErrorCode, LeaderEpoch, MetadataVersion, NodeId, Offset, PartitionIndex, ShardIndex,
+    TopicId,
+};
+
+const TOPIC: TopicId = TopicId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+const PARTITION: PartitionIndex = PartitionIndex(3);
+
+macro_rules! encoded {
+    ($($message:expr),* $(,)?) => {
+        vec![$({
+            let mut out = Vec::new();
+            $message.encode(&mut out);
+            out
+        }),*]
+    };
+}
+
+pub(super) fn of(target: &str) -> Option<Vec<Vec<u8>>> {
+    requests(target).or_else(|| replies_of_records(target)).or_else(|| replies_of_topics(target))
+}
+
+fn requests(target: &str) -> Option<Vec<Vec<u8>>> {
+    Some(match target {
+        "frame" => vec![
+            request_frame(Api::ListTopics, CorrelationId(1), |_| {}),
+            reply_frame(Api::Fetch, CorrelationId(u64::MAX), |out| FetchReply { partitions: vec![] }.encode(out)),
+            error_frame(Api::Produce, CorrelationId(7), ErrorCode::Overloaded, "no room"),
+        ],
+        "hello-request" => encoded![
+            HelloRequest { version_min: 1, version_max: 1, features: 0, client: "ouzel-client 0.1.0".into() },
+            HelloRequest { version_min: 0, version_max: u16::MAX, features: u64::MAX, client: String::new() },
+        ],
+        "metadata-request" => encoded![
+            MetadataRequest { topics: None },
+            MetadataRequest { topics: Some(vec![]) },
+            MetadataRequest { topics: Some(vec!["orders".into(), String::new(), "é".into()]) },
+        ],
+        "produce-request" => {
+            let row = |batch: &'static [u8]| ProducePartition {
+                topic_id: TOPIC,
+                partition: PARTITION,
+                batch: Bytes::from_static(batch),
+            };
+            encoded![
+                ProduceRequest { acks: 1, timeout_ms: 0, timings: false, partitions: vec![] },
+                ProduceRequest {
+                    acks: -1,
+                    timeout_ms: 30_000,
+                    timings: true,
+                    partitions: vec![row(b"one batch"), row(b""), row(b"another")],
+                },
+            ]
+        }
+        "fetch-request" => {
+            let row = |offset| FetchPartition { topic_id: TOPIC, partition: PARTITION, offset, max_bytes: 1 << 20 };
+            encoded![
+                FetchRequest { max_wait_ms: 0, min_bytes: 0, max_bytes: 0, partitions: vec![] },
+                FetchRequest {
+                    max_wait_ms: 500,
+                    min_bytes: 1,
+                    max_bytes: 1 << 24,
+                    partitions: vec![row(Offset::ZERO), row(Offset::MAX)],
+                },
+            ]
+        }
+        "list-offsets-request" => {
+            let row = |at| ListOffsetsPartition { topic_id: TOPIC, partition: PARTITION, at };
+            let rows = vec![row(OffsetSpec::Earliest), row(OffsetSpec::Latest), row(OffsetSpec::Timestamp(-1))];
+            encoded![ListOffsetsRequest { partitions: vec![] }, ListOffsetsRequest { partitions: rows }]
+        }
+        "create-topic-request" => encoded![
+            CreateTopicRequest { name: "a".into(), partitions: 0, replication_factor: 0, configs: vec![] },
+            CreateTopicRequest {
+                name: "orders".into(),
+                partitions: 12,
+                replication_factor: 1,
+                configs: vec![("segment.bytes".into(), "1048576".into()), (String::new(), String::new())],
+            },
+        ],
+        "delete-topic-request" => encoded![DeleteTopicRequest { name: "orders".into() }],
+        "alter-topic-request" => encoded![
+            AlterTopicRequest { name: String::new(), partitions: None, configs: vec![] },
+            AlterTopicRequest {
+                name: "orders".into(),
+                partitions: Some(24),
+                configs: vec![("segment.bytes".into(), Some("2097152".into())), ("max.message.bytes".into(), None)],
+            },
+        ],
+        "describe-topic-request" => encoded![DescribeTopicRequest { name: "orders".into() }],
+        "describe-node-request" => encoded![DescribeNodeRequest {}],
+        "list-topics-request" => encoded![ListTopicsRequest {}],
+        _ => return None,
+    })
+}
+
+fn replies_of_records(target: &str) -> Option<Vec<Vec<u8>>> {
+    Some(match target {
+        "produce-reply" => {
+            let row = ProduceResult {
+                topic_id: TOPIC,
+                partition: PARTITION,
+                error: ErrorCode::None,
+                base_offset: Offset(1000),
+                leader_epoch: LeaderEpoch(4),
+                durability: Durability::Written,
+                log_start: Offset(10),
+            };
+            let refused = ProduceResult { error: ErrorCode::DiskFull, durability: Durability::Disk, ..row };
+            let timings = StageTimings { received_us: 1, queued_us: 2, appended_us: 3, committed_us: 4 };
+            encoded![
+                ProduceReply { partitions: vec![], timings: None },
+                ProduceReply { partitions: vec![row, refused], timings: Some(timings) },
+            ]
+        }
+        "fetch-reply" => {
+            let row = |records: &[&'static [u8]]| FetchResult {
+                topic_id: TOPIC,
+                partition: PARTITION,
+                error: ErrorCode::None,
+                high_watermark: Offset(9),
+                log_start: Offset(2),
+                records: records.iter().map(|piece| Bytes::from_static(piece)).collect(),
+            };
+            encoded![
+                FetchReply { partitions: vec![] },
+                FetchReply { partitions: vec![row(&[b"records in", b" two pieces"]), row(&[]), row(&[b"more"])] },
+            ]
+        }
+        "list-offsets-reply" => {
+            let row = |error, timestamp| ListOffsetsResult {
+                topic_id: TOPIC,
+                partition: PARTITION,
+                error,
+                offset: Offset(77),
+                timestamp,
+                leader_epoch: LeaderEpoch(1),
+            };
+            let rows = vec![row(ErrorCode::None, 1_700_000_000_000), row(ErrorCode::NotLeader, -1)];
+            encoded![ListOffsetsReply { partitions: vec![] }, ListOffsetsReply { partitions: rows }]
+        }
+        "error-reply" => encoded![
+            ErrorReply { message: String::new() },
+            ErrorReply { message: "the topic orders has 12 partitions, got 13: é".into() },
+        ],
+        "status-reply" => encoded![
+            StatusReply { error: ErrorCode::None, message: String::new() },
+            StatusReply { error: ErrorCode::InvalidConfig, message: "unknown topic config".into() },
+        ],
+        _ => return None,
+    })
+}
+
+fn replies_of_topics(target: &str) -> Option<Vec<Vec<u8>>> {
+    Some(match target {
+        "hello-reply" => encoded![HelloReply {
+            version: PROTOCOL_VERSION,
+            features: 0,
+            node: NodeId(1),
+            shard: ShardIndex(2),
+            shards: 4,
+            frame_bytes_max: FRAME_BYTES_MAX as u32,
+            broker: "ouzel 0.1.0".into(),
+        }],
+        "metadata-reply" => {
+            let partition =
+                |leader| PartitionInfo { index: PARTITION, leader, shard: ShardIndex(1), leader_epoch: LeaderEpoch(8) };
+            let node = NodeInfo { node: NodeId(1), host: "localhost".into(), port: 9092, shard_ports: vec![1, 2] };
+            let topic =
+                |partitions| TopicInfo { error: ErrorCode::None, name: "orders".into(), topic_id: TOPIC, partitions };
+            encoded![
+                MetadataReply { version: MetadataVersion(0), nodes: vec![], topics: vec![] },
+                MetadataReply {
+                    version: MetadataVersion(42),
+                    nodes: vec![node.clone(), NodeInfo { host: String::new(), shard_ports: vec![], ..node }],
+                    topics: vec![topic(vec![partition(Some(NodeId(1))), partition(None)]), topic(vec![])],
+                },
+            ]
+        }
+        "create-topic-reply" => encoded![
+            CreateTopicReply { error: ErrorCode::None, message: String::new(), topic_id: TOPIC },
+            CreateTopicReply { error: ErrorCode::InvalidTopic, message: "no".into(), topic_id: TopicId(0) },
+        ],
+        "describe-topic-reply" => {
+            let partition = |leader| DescribedPartition {
+                index: PARTITION,
+                shard: ShardIndex(1),
+                leader,
+                leader_epoch: LeaderEpoch(2),
+                log_start: Offset(3),
+                end_offset: Offset(4),
+                bytes: 5,
+                state: "online".into(),
+            };
+            encoded![DescribeTopicReply {
+                error: ErrorCode::None,
+                message: String::new(),
+                name: "orders".into(),
+                topic_id: TOPIC,
+                configs: vec![("segment.bytes".into(), "1048576".into(), true)],
+                partitions: vec![partition(Some(NodeId(1))), partition(None)],
+            }]
+        }
+        "describe-node-reply" => {
+            let counters = vec![Counter { name: counters::PAYLOAD_BYTES.into(), value: u64::MAX }];
+            let shard = DescribedShard {
+                shard: ShardIndex(1),
+                state: "online".into(),
+                reason: String::new(),
+                counters: counters.clone(),
+            };
+            encoded![
+                DescribeNodeReply { node: NodeId(1), uptime_ms: 0, counters: vec![], shards: vec![] },
+                DescribeNodeReply { node: NodeId(1), uptime_ms: 86_400_000, counters, shards: vec![shard] },
+            ]
+        }
+        "list-topics-reply" => {
+            let topics = vec![("orders".into(), TOPIC, 12), ("é".into(), TopicId(0), u32::MAX)];
+            encoded![ListTopicsReply { topics: vec![] }, ListTopicsReply { topics }]
+        }
+        _ => return None,
+    })
+}
