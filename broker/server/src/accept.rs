@@ -39,12 +39,9 @@ impl Accepting {
 async fn accept(state: Rc<ShardState>, listener: Rc<Listener>) {
     while !state.stopping.is_set() {
         match listener.accept().await {
-            Ok((socket, peer)) => match state.connection_opened(&socket) {
+            Ok((socket, peer)) => match state.connection_opened(peer.ip()) {
                 Some(open) => drop(state.shard.spawn(connection::serve(Rc::clone(&state), socket, peer, open))),
-                None => {
-                    tracing::warn!(shard = state.index.0, %peer, "connection refused: there are too many");
-                    socket.shutdown();
-                }
+                None => socket.shutdown(),
             },
             Err(error) => {
                 tracing::warn!(shard = state.index.0, %error, "a connection was not accepted");

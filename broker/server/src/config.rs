@@ -3,16 +3,22 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ouzel_protocol::NodeId;
 use ouzel_protocol::native::FRAME_BYTES_MAX;
 use ouzel_storage::StoreConfig;
 
 use crate::error::StartError;
+use crate::limits;
 
 const MIB: u64 = 1024 * 1024;
 /// Smallest journal of one shard: four files that each hold two commits.
 const JOURNAL_BYTES_MIN: u64 = 8 * MIB;
+/// One receive buffer.
+pub(crate) const RECV_BUFFER_BYTES: u32 = 64 * 1024;
+const RECV_BUFFERS_MIN: usize = 8;
+const RECV_BUFFERS_MAX: usize = 128;
 /// Smallest memory of one shard.
 const MEMORY_BYTES_MIN: u64 = 16 * MIB;
 
@@ -39,6 +45,50 @@ pub struct BrokerConfig {
     pub cpus: Vec<usize>,
     /// How long an idle shard polls before it sleeps, in microseconds; 0 never polls.
     pub spin_us: u32,
+    /// What connections may do before they are refused or closed.
+    pub peers: PeerLimits,
+}
+
+/// What connections may do before they are refused or closed. Times in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerLimits {
+    /// Connections of the node at once; more are closed as they come.
+    pub count_max: usize,
+    /// Connections of one address at each shard.
+    pub count_per_source_max: usize,
+    /// Until the hello has arrived.
+    pub hello_ms: u64,
+    /// Without a request.
+    pub idle_ms: u64,
+    /// Until a frame has arrived whole or a reply is taken, beside the time that its bytes take at 1 MiB a second.
+    pub wait_ms: u64,
+    /// Until progress is seen where others wait for the memory that a peer holds.
+    pub shortage_ms: u64,
+}
+
+impl Default for PeerLimits {
+    fn default() -> Self {
+        Self {
+            count_max: limits::CONNECTION_COUNT_MAX,
+            count_per_source_max: usize::MAX,
+            hello_ms: limits::HELLO_WAIT_MS_MAX,
+            idle_ms: limits::IDLE_MS_MAX,
+            wait_ms: limits::PEER_WAIT_MS_MAX,
+            shortage_ms: limits::SHORTAGE_MS_MAX,
+        }
+    }
+}
+
+impl PeerLimits {
+    /// How long a peer may take to send or to take this many bytes.
+    pub(crate) fn wait(&self, bytes: usize) -> Duration {
+        Duration::from_millis(self.wait_ms + bytes as u64 / limits::PEER_BYTES_PER_MS_MIN)
+    }
+
+    /// How often connections are looked at.
+    pub(crate) fn look_ms(&self) -> u64 {
+        (self.idle_ms.min(self.wait_ms) / limits::LOOKS_PER_WAIT).min(limits::LOOK_MS_MAX)
+    }
 }
 
 impl BrokerConfig {
@@ -56,6 +106,7 @@ impl BrokerConfig {
             journal_bytes_max: 512 * MIB,
             cpus: Vec::new(),
             spin_us: 0,
+            peers: PeerLimits::default(),
         }
     }
 
@@ -97,15 +148,29 @@ impl BrokerConfig {
         StoreConfig::for_shard(self.journal_bytes_max / shards, memory_bytes)
     }
 
-    /// What one shard's connections may use: storage takes five eighths of a shard's memory (its dirty budget among
-    /// them), request bodies five sixteenths, fetch replies the last sixteenth.
+    /// How many receive buffers a shard has: a thirty-second of its memory.
+    pub(crate) fn recv_buffer_count(&self) -> u16 {
+        let buffers = self.shard_bytes() / 32 / RECV_BUFFER_BYTES as usize;
+        u16::try_from(buffers.clamp(RECV_BUFFERS_MIN, RECV_BUFFERS_MAX)).expect("at most the constant above")
+    }
+
+    fn shard_bytes(&self) -> usize {
+        usize::try_from(self.memory_bytes_max / u64::from(self.shards)).unwrap_or(usize::MAX)
+    }
+
+    /// How a shard's memory is divided, in 64ths: 9 stay aside for what is fixed (receive buffers, journal images, indexes,
+    /// connections); of the other 55, requests and replies take what they use, at most 24, and the log's chunks the rest.
     pub(crate) fn connection_budget(&self) -> ConnectionBudget {
-        let shard_bytes = usize::try_from(self.memory_bytes_max / u64::from(self.shards)).unwrap_or(usize::MAX);
-        let request_bytes = shard_bytes / 16 * 5;
+        let part = self.shard_bytes() / 64;
+        let (begun_bytes, body_bytes) = (4 * part, 17 * part);
         ConnectionBudget {
-            request_bytes,
-            response_bytes: shard_bytes / 16,
-            frame_bytes_max: request_bytes.min(FRAME_BYTES_MAX),
+            shared_bytes: 55 * part,
+            begun_bytes,
+            body_bytes,
+            record_bytes: 3 * part,
+            answer_bytes: part,
+            held_bytes: 4 * part,
+            frame_bytes_max: body_bytes.min(FRAME_BYTES_MAX),
         }
     }
 }
@@ -113,10 +178,18 @@ impl BrokerConfig {
 /// Memory of one shard's connections, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionBudget {
-    /// Bodies of requests that are not answered yet.
-    pub(crate) request_bytes: usize,
+    /// Everything below together with the log's chunks.
+    pub(crate) shared_bytes: usize,
+    /// Small bodies of requests that are not answered yet, and the beginnings of large ones.
+    pub(crate) begun_bytes: usize,
+    /// The rest of large bodies.
+    pub(crate) body_bytes: usize,
     /// Records read from disk or held from the tail for replies that are not sent yet.
-    pub(crate) response_bytes: usize,
+    pub(crate) record_bytes: usize,
+    /// Replies without records that are not sent yet.
+    pub(crate) answer_bytes: usize,
+    /// Chunks that the cache has let go and replies still hold: beyond it, whoever takes no replies is closed.
+    pub(crate) held_bytes: usize,
     /// Largest frame taken: one must fit the budget, or it would wait for ever.
     pub(crate) frame_bytes_max: usize,
 }
@@ -154,9 +227,11 @@ mod tests {
             config.check().expect("legal");
             config.store_config().assert_sane();
             let budget = config.connection_budget();
-            let total = budget.request_bytes + budget.response_bytes + config.store_config().cache_bytes_max;
-            assert!(total as u64 <= mib * MIB / u64::from(shards));
-            assert!(budget.frame_bytes_max <= budget.request_bytes);
+            let requests = budget.begun_bytes + budget.body_bytes;
+            let connections = requests + budget.record_bytes + budget.answer_bytes;
+            assert!(budget.shared_bytes - connections >= config.store_config().cache_bytes_max / 2);
+            assert!((budget.shared_bytes as u64) < mib * MIB / u64::from(shards));
+            assert!(budget.frame_bytes_max <= budget.body_bytes && budget.begun_bytes >= limits::BODY_BEGIN_BYTES);
         }
     }
 }

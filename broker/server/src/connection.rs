@@ -9,18 +9,19 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ouzel_protocol::ErrorCode;
 use ouzel_protocol::native::{Api, FrameHeader, PROTOCOL_VERSION, error_frame};
 use ouzel_runtime::sync::{Event, Semaphore};
-use ouzel_runtime::{Socket, timeout_at};
+use ouzel_runtime::{PeerProgress, Socket, timeout_at};
 
 use crate::frame_reader::{Fault, FrameReader};
 use crate::handlers;
 use crate::limits;
 use crate::reply_queue::ReplyQueue;
-use crate::request::{Held, Request};
+use crate::request::{AnswerBytes, BodyPermits, Held, Request};
 use crate::shard::{ConnectionOpen, ShardState};
+use crate::watch::{Receiving, Watch};
 
 /// What the tasks of one connection share.
 pub(crate) struct Connection {
@@ -32,6 +33,7 @@ pub(crate) struct Connection {
     /// Bytes of records in replies that are not sent yet.
     pub(crate) response_bytes: Semaphore,
     socket: Socket,
+    watch: Watch,
     places: Semaphore,
     body_bytes: Semaphore,
 }
@@ -39,12 +41,32 @@ pub(crate) struct Connection {
 impl Connection {
     /// Queues a reply frame.
     pub(crate) fn reply(&self, frame: Vec<u8>, held: Held) {
-        self.replies.push(vec![Bytes::from(frame)], held);
+        let answer = AnswerBytes::of(&self.state, frame.len());
+        self.replies.push(vec![Bytes::from(frame)], Held { _answer: Some(answer), ..held });
     }
 
     /// Refuses a request as a whole.
     pub(crate) fn refuse(&self, header: &FrameHeader, error: ErrorCode, message: &str, held: Held) {
         self.reply(error_frame(header.api, header.correlation, error, message), held);
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Whether any of its requests is not answered yet; one place is the reader's own.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.places.available() + 1 < limits::CONNECTION_REQUEST_COUNT_MAX
+    }
+
+    /// How far the peer has come; nothing where the connection is gone.
+    pub(crate) fn peer_progress(&self) -> PeerProgress {
+        self.socket.peer_progress().unwrap_or_default()
+    }
+
+    /// Ends the connection at once: the broker stops.
+    pub(crate) fn shut(&self) {
+        self.socket.shutdown();
     }
 
     /// Ends the connection at once, with one log line.
@@ -55,6 +77,7 @@ impl Connection {
             match fault {
                 // A peer that goes away is no error.
                 Fault::Socket(error) => tracing::debug!(shard, peer = %self.peer, %error, "connection lost"),
+                Fault::Idle => tracing::info!(shard, peer = %self.peer, %fault, "connection closed"),
                 _ => tracing::warn!(shard, peer = %self.peer, %fault, "connection closed"),
             }
         }
@@ -71,14 +94,16 @@ pub(crate) async fn serve(state: Rc<ShardState>, socket: Socket, peer: SocketAdd
         ended: Event::new(),
         response_bytes: Semaphore::new(limits::CONNECTION_RESPONSE_BYTES_MAX),
         socket: socket.clone(),
+        watch: Watch::new(),
         places: Semaphore::new(limits::CONNECTION_REQUEST_COUNT_MAX),
         body_bytes: Semaphore::new(limits::CONNECTION_REQUEST_BYTES_MAX),
         state: Rc::clone(&state),
     });
+    open.serves(&connection);
     let sender = {
         let connection = Rc::clone(&connection);
         state.shard.spawn(async move {
-            let sent = connection.replies.send(&connection.state.shard, &connection.socket).await;
+            let sent = connection.replies.send(&connection.state.shard, &connection.socket, &connection.watch).await;
             if let Err(fault) = sent {
                 connection.fail(&fault);
             }
@@ -102,7 +127,7 @@ pub(crate) async fn serve(state: Rc<ShardState>, socket: Socket, peer: SocketAdd
 
 async fn read_requests(connection: &Rc<Connection>, frames: &mut FrameReader) -> Result<(), Fault> {
     let shard = &connection.state.shard;
-    let deadline = shard.now() + Duration::from_millis(limits::HELLO_WAIT_MS_MAX);
+    let deadline = shard.now() + Duration::from_millis(connection.state.limits.hello_ms);
     let greeted = timeout_at(shard, deadline, read_request(connection, frames, limits::HELLO_FRAME_BYTES_MAX)).await;
     let Some(request) = greeted.map_err(|_| Fault::Slow("no hello"))?? else { return Ok(()) };
     if request.header.api != Api::Hello {
@@ -142,7 +167,7 @@ async fn read_request(
 ) -> Result<Option<Request>, Fault> {
     let shard = &connection.state.shard;
     let place = connection.places.acquire(1).await;
-    let Some(header) = frames.header().await? else { return Ok(None) };
+    let Some(header) = frames.header(shard, &connection.watch).await? else { return Ok(None) };
     let started = shard.now();
     connection.state.requests.count(header.api);
     if header.is_reply() {
@@ -151,28 +176,49 @@ async fn read_request(
     if header.frame_bytes() > frame_bytes_max {
         return Err(Fault::TooLarge { got: header.frame_bytes(), max: frame_bytes_max });
     }
-    let body_bytes = header.body_bytes();
-    let of_connection = connection.body_bytes.acquire(body_bytes.min(limits::CONNECTION_REQUEST_BYTES_MAX)).await;
-    let of_shard = connection.state.request_memory.acquire(body_bytes).await;
-    let body = read_body(connection, frames, body_bytes).await?;
+    let (body, permits) = read_body(connection, frames, header.body_bytes()).await?;
     let held = Held {
         _place: place,
         _in_flight: connection.state.request_taken(),
-        body: Some((of_connection, of_shard)),
+        body: Some(permits),
         records: None,
+        _answer: None,
     };
     Ok(Some(Request { header, body, started, received: shard.now(), held }))
 }
 
-async fn read_body(connection: &Rc<Connection>, frames: &mut FrameReader, body_bytes: usize) -> Result<Bytes, Fault> {
-    // The usual small request arrives with its header: no timer for it.
-    if frames.holds(body_bytes) || body_bytes == 0 {
-        return frames.body(body_bytes).await;
+/// A body and the memory it takes. What has begun to arrive gets memory for its beginning, and what has arrived that far
+/// gets the rest: a header alone costs nothing.
+async fn read_body(
+    connection: &Rc<Connection>,
+    frames: &mut FrameReader,
+    body_bytes: usize,
+) -> Result<(Bytes, BodyPermits), Fault> {
+    let (state, watch) = (&connection.state, &connection.watch);
+    let waits = |holds_memory| Receiving::Frame { since: state.shard.now(), bytes: body_bytes, holds_memory };
+    let is_here = body_bytes == 0 || frames.holds(1);
+    if !is_here {
+        watch.receiving(waits(false));
+        if !frames.begins().await? {
+            return Err(Fault::Cut { expected: body_bytes, got: 0 });
+        }
+        watch.receiving(Receiving::Nothing);
     }
-    let shard = &connection.state.shard;
-    let deadline = shard.now() + limits::peer_wait(body_bytes);
-    match timeout_at(shard, deadline, frames.body(body_bytes)).await {
-        Ok(body) => body,
-        Err(_) => Err(Fault::Slow("a frame did not arrive whole")),
+    let begin_bytes = body_bytes.min(limits::BODY_BEGIN_BYTES);
+    let of_connection = connection.body_bytes.acquire(body_bytes.min(limits::CONNECTION_REQUEST_BYTES_MAX)).await;
+    let begun = state.memory.begin_body(begin_bytes).await;
+    watch.receiving(waits(true));
+    let mut body = frames.body(BytesMut::with_capacity(begin_bytes), begin_bytes).await?;
+    let mut rest = None;
+    if body_bytes > begin_bytes {
+        watch.receiving(Receiving::Nothing);
+        rest = Some(state.memory.rest_of_body(body_bytes - begin_bytes).await);
+        state.memory_changed();
+        watch.receiving(waits(true));
+        let mut whole = BytesMut::with_capacity(body_bytes);
+        whole.extend_from_slice(&body);
+        body = frames.body(whole, body_bytes).await?;
     }
+    watch.receiving(Receiving::Nothing);
+    Ok((body.freeze(), BodyPermits { _of_connection: of_connection, _begun: begun, _rest: rest }))
 }

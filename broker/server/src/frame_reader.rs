@@ -1,16 +1,16 @@
 //! Frames out of a socket: the header first, then, once there is memory for it, the body.
 //!
-//! Owns the received chunk that is partly read. Bounds every length before memory is taken; never decodes a body. Small
-//! bodies are copied out of the ring's buffer, so that it goes back at once; large ones are received straight into the
-//! memory that was granted for them (rule T1). Lives on the connection's shard.
+//! Owns the received chunk that is partly read. Bounds every length before memory is taken; never decodes a body. What came
+//! with the header is copied out of the ring's buffer, so that it goes back at once; the rest of a large body is received
+//! straight into the memory that was granted for it (rule T1). Lives on the connection's shard.
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use ouzel_protocol::native::{FRAME_HEADER_BYTES, FrameError, FrameHeader};
-use ouzel_runtime::{PoolBuf, Socket};
+use ouzel_runtime::{PoolBuf, Shard, Socket};
 
-use crate::limits::SMALL_BODY_BYTES_MAX;
+use crate::watch::{Receiving, Watch};
 
 /// Why a connection cannot go on. The peer's fault, but for the socket's.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,9 @@ pub(crate) enum Fault {
     /// The peer broke a rule of the protocol.
     #[error("protocol violated: {0}")]
     Protocol(&'static str),
+    /// The peer asked nothing for too long.
+    #[error("idle for too long")]
+    Idle,
     /// The peer was too slow.
     #[error("timed out: {0}")]
     Slow(&'static str),
@@ -63,9 +66,12 @@ impl FrameReader {
     }
 
     /// The next header; `None` when the peer ended the connection between two frames.
-    pub(crate) async fn header(&mut self) -> Result<Option<FrameHeader>, Fault> {
+    pub(crate) async fn header(&mut self, shard: &Shard, watch: &Watch) -> Result<Option<FrameHeader>, Fault> {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         let mut got = 0;
+        if self.chunk.is_none() {
+            watch.receiving(Receiving::Next { since: shard.now() });
+        }
         while got < bytes.len() {
             let Some(chunk) = self.chunk().await? else {
                 return if got == 0 { Ok(None) } else { Err(Fault::Cut { expected: bytes.len(), got }) };
@@ -76,18 +82,24 @@ impl FrameReader {
             }
             got += taken;
             self.consume(taken);
+            if got < bytes.len() {
+                watch.receiving(Receiving::Frame { since: shard.now(), bytes: bytes.len(), holds_memory: false });
+            }
         }
+        watch.receiving(Receiving::Nothing);
         Ok(Some(FrameHeader::parse(&bytes)?))
     }
 
-    /// The body of `body_bytes`, for which the caller holds memory.
-    pub(crate) async fn body(&mut self, body_bytes: usize) -> Result<Bytes, Fault> {
-        let mut body = BytesMut::with_capacity(body_bytes);
-        // Bytes that arrived with the header come first, whatever the size.
-        while body.len() < body_bytes && (self.chunk.is_some() || body_bytes <= SMALL_BODY_BYTES_MAX) {
-            let got = body.len();
-            let Some(chunk) = self.chunk().await? else { return Err(Fault::Cut { expected: body_bytes, got }) };
-            let taken = chunk.len().min(body_bytes - got);
+    /// Waits until a byte of the body is here; false when the peer ended the connection instead.
+    pub(crate) async fn begins(&mut self) -> Result<bool, Fault> {
+        Ok(self.chunk().await?.is_some())
+    }
+
+    /// Appends to `body` up to `body_bytes`, for which the caller holds memory. Never waits for a ring buffer, so that
+    /// others who hold those cannot hold this up.
+    pub(crate) async fn body(&mut self, mut body: BytesMut, body_bytes: usize) -> Result<BytesMut, Fault> {
+        if let Some(chunk) = &self.chunk {
+            let taken = chunk.len().min(body_bytes - body.len());
             body.extend_from_slice(chunk.get(..taken).unwrap_or_default());
             self.consume(taken);
         }
@@ -99,7 +111,7 @@ impl FrameReader {
                 _ => Fault::Socket(error),
             })?;
         }
-        Ok(body.freeze())
+        Ok(body)
     }
 
     /// Whether the next bytes are here already, so that reading them cannot wait.

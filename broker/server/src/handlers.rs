@@ -28,9 +28,15 @@ use crate::topic_table::Route;
 /// # Errors
 /// The body is not what its layout says: the connection ends.
 pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Result<(), Fault> {
+    if request.header.api == Api::Fetch {
+        return fetch::answer(connection, request).await;
+    }
+    // How large these answers are is known when they are made: few are made at once, none while many wait unsent.
+    let state = &connection.state;
+    let _one_of_few = state.answering.acquire(1).await;
+    state.memory.answers_allowed().await;
     match request.header.api {
         Api::Metadata => metadata::answer(connection, request).await,
-        Api::Fetch => fetch::answer(connection, request).await,
         Api::ListOffsets => list_offsets::answer(connection, request).await,
         Api::CreateTopic => topics::create(connection, request).await,
         Api::DeleteTopic => topics::delete(connection, request).await,
@@ -39,7 +45,7 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
         Api::ListTopics => topics::list(connection, request).await,
         Api::DescribeNode => describe_node::answer(connection, request).await,
         Api::InitProducerId => init_producer_id::answer(connection, request).await,
-        Api::Hello | Api::Produce => unreachable!("answered where frames are read"),
+        Api::Fetch | Api::Hello | Api::Produce => unreachable!("answered where frames are read"),
     }
 }
 

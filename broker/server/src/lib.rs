@@ -8,6 +8,7 @@
 mod accept;
 mod config;
 mod connection;
+mod connection_count;
 mod data_dir;
 mod error;
 mod error_map;
@@ -17,6 +18,7 @@ mod join;
 mod lanes;
 mod limits;
 mod listeners;
+mod memory;
 mod metadata_plane;
 mod node;
 mod owner;
@@ -28,8 +30,9 @@ mod request;
 mod shard;
 mod shard_status;
 mod topic_table;
+mod watch;
 
-pub use config::BrokerConfig;
+pub use config::{BrokerConfig, PeerLimits};
 pub use error::{StartError, StopError};
 pub use listeners::Addresses;
 pub use node::{Broker, RunningBroker, ServeError, serve};

@@ -1,8 +1,6 @@
 //! Every limit of the server, and the relations between them. Owns constants only; sizes that follow from the
 //! configuration are computed in `config.rs`.
 
-use std::time::Duration;
-
 use ouzel_protocol::native::FRAME_HEADER_BYTES;
 
 /// Requests of one connection that are not answered yet; then reading stops.
@@ -11,26 +9,49 @@ pub(crate) const CONNECTION_REQUEST_COUNT_MAX: usize = 64;
 pub(crate) const CONNECTION_REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Record bytes of one connection's fetch replies that are not sent yet; then its fetches wait.
 pub(crate) const CONNECTION_RESPONSE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Connections of one shard; more are closed at once.
-pub(crate) const CONNECTION_COUNT_MAX: usize = 10_000;
-/// Bodies above this are received straight into their own buffer (rule T1).
-pub(crate) const SMALL_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Connections of one node that are served at once, where nothing else is set.
+pub(crate) const CONNECTION_COUNT_MAX: usize = 50_000;
+/// What of a body may be received before memory for the rest is asked for. Bodies above this are received straight into
+/// their own buffer (rule T1).
+pub(crate) const BODY_BEGIN_BYTES: usize = 64 * 1024;
 /// Largest frame of a peer that has not said Hello.
 pub(crate) const HELLO_FRAME_BYTES_MAX: usize = 66 * 1024 + FRAME_HEADER_BYTES;
 /// Replies taken from the queue for one vectored send.
 pub(crate) const SEND_PART_COUNT_MAX: usize = 512;
 
-/// A peer that has not said Hello by then is closed.
+/// A peer that has not said Hello by then is closed, where nothing else is set.
 pub(crate) const HELLO_WAIT_MS_MAX: u64 = 10_000;
 /// A peer whose frame has not arrived whole, or that has not taken its replies, by then and the time of
-/// [`PEER_BYTES_PER_MS_MIN`] is closed.
+/// [`PEER_BYTES_PER_MS_MIN`] is closed, where nothing else is set.
 pub(crate) const PEER_WAIT_MS_MAX: u64 = 30_000;
 /// The slowest peer that is waited for: about 1 MiB a second.
 pub(crate) const PEER_BYTES_PER_MS_MIN: u64 = 1024;
+/// A connection without a request for this long is closed, where nothing else is set: Kafka's `connections.max.idle.ms`.
+pub(crate) const IDLE_MS_MAX: u64 = 600_000;
+/// While others wait for the memory that a peer holds, it must show progress within this time, ...
+pub(crate) const SHORTAGE_MS_MAX: u64 = 1_000;
+/// ... at this rate: 64 KiB a second.
+pub(crate) const SHORTAGE_BYTES_PER_MS_MIN: u64 = 64;
+/// Connections are looked at at least this often, in milliseconds, ...
+pub(crate) const LOOK_MS_MAX: u64 = 5_000;
+/// ... and this many times within the shortest time that a peer has.
+pub(crate) const LOOKS_PER_WAIT: u64 = 4;
+/// A silent host is asked whether it is still there after this, in seconds, ...
+pub(crate) const KEEPALIVE_S: u64 = 60;
+/// ... this often before it is given up, ...
+pub(crate) const KEEPALIVE_PROBES: u32 = 4;
+/// ... with this time between, in seconds.
+pub(crate) const KEEPALIVE_EVERY_S: u64 = 15;
+/// Sent bytes that a host does not acknowledge for this long end its connection, in milliseconds.
+pub(crate) const UNACKNOWLEDGED_MS_MAX: u64 = 60_000;
+/// Requests for descriptions that are answered at once, a shard: their answers are known in size only when made.
+pub(crate) const ANSWERING_COUNT_MAX: usize = 16;
 /// Longest long poll, whatever the client asks for.
 pub(crate) const FETCH_WAIT_MS_MAX: u32 = 60_000;
 /// At a stop, requests in flight have this long to end.
 pub(crate) const DRAIN_WAIT_MS_MAX: u64 = 10_000;
+/// A stop that has not ended by then is given up; what was acknowledged is durable all the same.
+pub(crate) const STOP_WAIT_MS_MAX: u64 = 60_000;
 /// Pause after a failed accept, so that a lack of descriptors does not spin.
 pub(crate) const ACCEPT_RETRY_MS: u64 = 50;
 
@@ -49,10 +70,9 @@ pub(crate) const PRODUCER_ID_BLOCK: u32 = 1000;
 /// Backlog of each listener.
 pub(crate) const LISTEN_BACKLOG: i32 = 1024;
 
-/// How long a peer may take to send or to take this many bytes.
-pub(crate) fn peer_wait(bytes: usize) -> Duration {
-    Duration::from_millis(PEER_WAIT_MS_MAX + bytes as u64 / PEER_BYTES_PER_MS_MIN)
-}
-
-const _: () = assert!(SMALL_BODY_BYTES_MAX < CONNECTION_REQUEST_BYTES_MAX);
+const _: () = assert!(BODY_BEGIN_BYTES < CONNECTION_REQUEST_BYTES_MAX);
+const _: () = assert!(HELLO_FRAME_BYTES_MAX <= 2 * BODY_BEGIN_BYTES);
+const _: () = assert!(SHORTAGE_MS_MAX < PEER_WAIT_MS_MAX && PEER_WAIT_MS_MAX < IDLE_MS_MAX);
+const _: () = assert!(SHORTAGE_BYTES_PER_MS_MIN < PEER_BYTES_PER_MS_MIN);
+const _: () = assert!(STOP_WAIT_MS_MAX > 2 * DRAIN_WAIT_MS_MAX);
 const _: () = assert!(REQUEST_CREDIT_COUNT >= CONNECTION_REQUEST_COUNT_MAX);

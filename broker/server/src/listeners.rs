@@ -3,12 +3,13 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::BrokerConfig;
 use crate::error::StartError;
-use crate::limits::LISTEN_BACKLOG;
+use crate::limits::{KEEPALIVE_EVERY_S, KEEPALIVE_PROBES, KEEPALIVE_S, LISTEN_BACKLOG, UNACKNOWLEDGED_MS_MAX};
 
 /// Where the broker really listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,13 @@ fn try_listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> 
     socket.set_reuse_port(reuse_port)?;
     // Accepted sockets inherit it; replies are coalesced by the writer, so waiting for more only adds latency.
     socket.set_tcp_nodelay(true)?;
+    // Inherited as well: a host that went away without a word is found out, whether we send to it or not.
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(KEEPALIVE_S))
+        .with_interval(Duration::from_secs(KEEPALIVE_EVERY_S))
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(Duration::from_millis(UNACKNOWLEDGED_MS_MAX)))?;
     socket.bind(&address.into())?;
     socket.listen(LISTEN_BACKLOG)?;
     Ok(socket.into())

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use ouzel_protocol::ShardIndex;
 use ouzel_runtime::{Mailbox, RunConfig, Signals, probe};
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, RECV_BUFFER_BYTES};
 use crate::data_dir::DataDir;
 use crate::error::{StartError, StopError};
 use crate::lanes::ShardUp;
@@ -87,12 +87,15 @@ impl Broker {
 /// One thread a shard; returns once every ring runs.
 fn spawn_shards(config: &BrokerConfig) -> Result<Vec<(ShardUp, RunningShard)>, StartError> {
     let mut shards = Vec::with_capacity(usize::from(config.shards));
+    let connections = Arc::default();
     for index in 0..config.shards {
-        let setup = ShardSetup::new(config, ShardIndex(index));
+        let setup = ShardSetup::new(config, ShardIndex(index), &connections);
         let run = RunConfig {
             shard: index,
             cpu: config.cpus.get(usize::from(index)).copied(),
             spin_us: config.spin_us,
+            recv_buffer_count: config.recv_buffer_count(),
+            recv_buffer_bytes: RECV_BUFFER_BYTES,
             ..RunConfig::default()
         };
         let (up, ups) = mpsc::channel();

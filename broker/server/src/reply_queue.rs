@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use ouzel_runtime::sync::Notify;
-use ouzel_runtime::{Shard, Socket, timeout_at};
+use ouzel_runtime::{Shard, Socket};
 
 use crate::frame_reader::Fault;
-use crate::limits::{SEND_PART_COUNT_MAX, peer_wait};
+use crate::limits::SEND_PART_COUNT_MAX;
 use crate::request::Held;
+use crate::watch::Watch;
 
 /// Replies that are not sent yet.
 #[derive(Default)]
@@ -38,19 +39,17 @@ impl ReplyQueue {
         self.changed.notify_all();
     }
 
-    /// Sends replies until the queue is closed or the peer does not take them.
-    pub(crate) async fn send(&self, shard: &Shard, socket: &Socket) -> Result<(), Fault> {
+    /// Sends replies until the queue is closed or the peer is gone; one that does not take them is the watch's business.
+    pub(crate) async fn send(&self, shard: &Shard, socket: &Socket, watch: &Watch) -> Result<(), Fault> {
         while !self.is_closed.get() {
             let (parts, held) = self.take();
             if parts.is_empty() {
                 self.changed.notified().await;
                 continue;
             }
-            let deadline = shard.now() + peer_wait(parts.iter().map(Bytes::len).sum());
-            match timeout_at(shard, deadline, socket.send_vectored(parts)).await {
-                Ok(sent) => sent?,
-                Err(_) => return Err(Fault::Slow("the peer does not take its replies")),
-            }
+            watch.sending(Some((shard.now(), parts.iter().map(Bytes::len).sum())));
+            socket.send_vectored(parts).await?;
+            watch.sending(None);
             drop(held);
         }
         Ok(())

@@ -1,12 +1,14 @@
 //! A request between its arrival and its reply: the frame, when it came, and what it holds while it is in flight. Owns
 //! the permits; the limits behind them are the connection's and the shard's. Lives on the connection's shard.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use ouzel_protocol::native::FrameHeader;
 use ouzel_runtime::Instant;
 use ouzel_runtime::sync::Permit;
 
-use crate::shard::RequestInFlight;
+use crate::shard::{RequestInFlight, ShardState};
 
 /// What a request holds until its reply is sent; dropping it gives everything back.
 pub(crate) struct Held {
@@ -14,9 +16,37 @@ pub(crate) struct Held {
     pub(crate) _place: Permit,
     pub(crate) _in_flight: RequestInFlight,
     /// Bytes of its body, of the connection's and of the shard's budget. Given back earlier where the body is.
-    pub(crate) body: Option<(Permit, Permit)>,
+    pub(crate) body: Option<BodyPermits>,
     /// Bytes of its reply's records, of the connection's and of the shard's budget.
     pub(crate) records: Option<(Permit, Permit)>,
+    /// The bytes of its reply without records.
+    pub(crate) _answer: Option<AnswerBytes>,
+}
+
+/// What the bytes of a body take.
+pub(crate) struct BodyPermits {
+    pub(crate) _of_connection: Permit,
+    pub(crate) _begun: Permit,
+    pub(crate) _rest: Option<Permit>,
+}
+
+/// Bytes of a reply without records, counted until it is sent.
+pub(crate) struct AnswerBytes {
+    state: Rc<ShardState>,
+    bytes: usize,
+}
+
+impl AnswerBytes {
+    pub(crate) fn of(state: &Rc<ShardState>, bytes: usize) -> Self {
+        state.memory.answer_changed(0, bytes);
+        Self { state: Rc::clone(state), bytes }
+    }
+}
+
+impl Drop for AnswerBytes {
+    fn drop(&mut self) {
+        self.state.memory.answer_changed(self.bytes, 0);
+    }
 }
 
 /// One whole request.

@@ -6,29 +6,34 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use ouzel_broker_core::MetadataImage;
 use ouzel_protocol::{Incarnation, NodeId, ShardIndex};
 use ouzel_runtime::sync::{Event, Notify, Semaphore};
-use ouzel_runtime::{Instant, Mailbox, Shard, Socket, timeout_at};
+use ouzel_runtime::{Instant, Mailbox, Shard, timeout_at};
 use ouzel_storage::{PartitionConfig, RecoveredPartition, StorageError, Store, StoreConfig};
 
-use crate::config::{BrokerConfig, ConnectionBudget};
+use crate::config::{BrokerConfig, ConnectionBudget, PeerLimits};
+use crate::connection::Connection;
+use crate::connection_count::ConnectionCount;
 use crate::error::StartError;
 use crate::lanes::{self, Peer, ShardAddress, ShardInboxes, ShardUp, report};
 use crate::limits;
 use crate::listeners::{Addresses, ShardListeners};
+use crate::memory::ConnectionMemory;
 use crate::metadata_plane::MetadataPlane;
 use crate::producer_ids::ProducerIds;
 use crate::recovery::{self, NodeRecovered};
 use crate::shard_status::RequestCounts;
 use crate::topic_table::TopicTable;
-use crate::{accept, owner};
+use crate::{accept, owner, watch};
 
 /// What the thread that starts and stops the broker asks of a shard, in this order; each is answered once.
 #[derive(Debug)]
@@ -70,10 +75,13 @@ pub(crate) struct ShardSetup {
     pub(crate) journal_bytes_max: u64,
     pub(crate) store: StoreConfig,
     pub(crate) budget: ConnectionBudget,
+    pub(crate) limits: PeerLimits,
+    /// Connections of the whole node.
+    pub(crate) connections: Arc<AtomicUsize>,
 }
 
 impl ShardSetup {
-    pub(crate) fn new(config: &BrokerConfig, index: ShardIndex) -> Self {
+    pub(crate) fn new(config: &BrokerConfig, index: ShardIndex, connections: &Arc<AtomicUsize>) -> Self {
         Self {
             index,
             node: config.node,
@@ -82,6 +90,8 @@ impl ShardSetup {
             journal_bytes_max: config.journal_bytes_max,
             store: config.store_config(),
             budget: config.connection_budget(),
+            limits: config.peers,
+            connections: Arc::clone(connections),
         }
     }
 }
@@ -96,12 +106,12 @@ pub(crate) struct ShardState {
     pub(crate) peers: Rc<[Peer]>,
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) budget: ConnectionBudget,
-    /// Bytes of request bodies.
-    pub(crate) request_memory: Semaphore,
-    /// Bytes of records in replies.
-    pub(crate) response_memory: Semaphore,
     /// Numbers for idempotent producers.
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) limits: PeerLimits,
+    pub(crate) memory: ConnectionMemory,
+    /// Requests for descriptions that are answered at once.
+    pub(crate) answering: Semaphore,
     /// Set when the broker stops: nothing new is appended, long polls end.
     pub(crate) stopping: Event,
     pub(crate) serving_since: Instant,
@@ -109,7 +119,9 @@ pub(crate) struct ShardState {
     pub(crate) requests: RequestCounts,
     requests_in_flight: Cell<usize>,
     idle: Notify,
-    connections: RefCell<BTreeMap<u64, Socket>>,
+    count: ConnectionCount,
+    /// Those that are served and those that are about to be.
+    connections: RefCell<BTreeMap<u64, Option<Rc<Connection>>>>,
     next_connection: Cell<u64>,
 }
 
@@ -135,13 +147,23 @@ impl ShardState {
     }
 
     /// Counts a connection in until the guard is dropped; `None` when there are too many.
-    pub(crate) fn connection_opened(self: &Rc<Self>, socket: &Socket) -> Option<ConnectionOpen> {
-        if self.connections.borrow().len() >= limits::CONNECTION_COUNT_MAX {
+    pub(crate) fn connection_opened(self: &Rc<Self>, source: IpAddr) -> Option<ConnectionOpen> {
+        if !self.count.enter(self.index.0, source) {
             return None;
         }
         let id = self.next_connection.replace(self.next_connection.get() + 1);
-        self.connections.borrow_mut().insert(id, socket.clone());
-        Some(ConnectionOpen { state: Rc::clone(self), id })
+        self.connections.borrow_mut().insert(id, None);
+        Some(ConnectionOpen { state: Rc::clone(self), id, source })
+    }
+
+    /// The connections that are served now.
+    pub(crate) fn connections(&self) -> Vec<Rc<Connection>> {
+        self.connections.borrow().values().flatten().cloned().collect()
+    }
+
+    /// Connections use more or less memory than before: the log's chunks may take the rest.
+    pub(crate) fn memory_changed(&self) {
+        self.store.set_memory_budget(self.memory.left_for_chunks());
     }
 
     /// Connections that are open now.
@@ -189,11 +211,21 @@ impl Drop for RequestInFlight {
 pub(crate) struct ConnectionOpen {
     state: Rc<ShardState>,
     id: u64,
+    source: IpAddr,
+}
+
+impl ConnectionOpen {
+    /// The connection that is open, for those who look at all of them.
+    pub(crate) fn serves(&self, connection: &Rc<Connection>) {
+        self.state.connections.borrow_mut().insert(self.id, Some(Rc::clone(connection)));
+    }
 }
 
 impl Drop for ConnectionOpen {
     fn drop(&mut self) {
-        self.state.connections.borrow_mut().remove(&self.id);
+        let connection = self.state.connections.borrow_mut().remove(&self.id);
+        drop(connection);
+        self.state.count.leave(self.source);
         self.state.idle.notify_all();
     }
 }
@@ -302,14 +334,16 @@ impl Life {
             peers: peers.into_iter().map(Peer::new).collect(),
             addresses,
             budget,
-            request_memory: Semaphore::new(budget.request_bytes),
-            response_memory: Semaphore::new(budget.response_bytes),
             producer_ids: ProducerIds::new(),
+            limits: self.setup.limits,
+            memory: ConnectionMemory::new(budget),
+            answering: Semaphore::new(limits::ANSWERING_COUNT_MAX),
             stopping: Event::new(),
             serving_since: self.shard.now(),
             requests: RequestCounts::default(),
             requests_in_flight: Cell::new(0),
             idle: Notify::new(),
+            count: ConnectionCount::new(Arc::clone(&self.setup.connections), self.setup.limits),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
         });
@@ -320,6 +354,7 @@ impl Life {
             self.shard.spawn(owner::request_lane(Rc::clone(&state), requests)),
             self.shard.spawn(owner::parked_lane(Rc::clone(&state), parked)),
             self.shard.spawn(owner::publish_lane(Rc::clone(&state), publish)),
+            self.shard.spawn(watch::watchman(Rc::clone(&state))),
         ];
         self.tasks.extend(spawned);
         for peer in 0..state.peers.len() {
@@ -352,7 +387,7 @@ impl Life {
 
     async fn close(&mut self) -> Result<(), StorageError> {
         if let Some(state) = self.state.take() {
-            state.connections.borrow().values().for_each(Socket::shutdown);
+            state.connections().iter().for_each(|connection| connection.shut());
             let deadline = self.shard.now() + Duration::from_millis(limits::DRAIN_WAIT_MS_MAX);
             if timeout_at(&self.shard, deadline, state.until_no_connections()).await.is_err() {
                 tracing::warn!(shard = state.index.0, "connections still open were given up");

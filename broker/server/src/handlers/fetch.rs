@@ -27,6 +27,8 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
     let Request { header, body, received, mut held, .. } = request;
     let fetch = FetchRequest::decode(&body)?;
     drop(body);
+    // A long poll must not keep the memory of its question.
+    held.body = None;
     let state = &connection.state;
     let rows: Vec<ReadRow> = fetch
         .partitions
@@ -37,13 +39,14 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
             bytes_max: row.max_bytes as usize,
         })
         .collect();
-    let bytes_max = bytes_max(state, fetch.max_bytes);
-    let bytes_min = (fetch.min_bytes as usize).min(bytes_max);
+    let bytes_most = bytes_most(state, fetch.max_bytes);
+    let bytes_min = (fetch.min_bytes as usize).min(bytes_most);
     let deadline = received + Duration::from_millis(fetch.max_wait_ms.min(limits::FETCH_WAIT_MS_MAX).into());
     let mut seen = Vec::new();
     let (outcomes, permits) = loop {
-        let permits = memory(connection, bytes_max).await;
         let routes = routes(state, rows.iter().map(|row| row.at)).await;
+        let bytes_max = bytes_most.min(state.memory.record_bytes_fair().max(bytes_min));
+        let permits = memory(connection, bytes_max.max(first_batch_bytes(state, &routes))).await;
         let outcomes = read(state, &routes, &rows, bytes_max).await;
         let marks: Vec<Offset> = outcomes.iter().map(|outcome| outcome.high_watermark).collect();
         let is_over = state.shard.now() >= deadline || state.stopping.is_set() || connection.ended.is_set();
@@ -70,23 +73,29 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
     Ok(())
 }
 
-/// What one reply may hold: the client's wish within what this shard has for replies. A quarter, so that one fetch does
-/// not hold up all others.
-fn bytes_max(state: &ShardState, wanted: u32) -> usize {
-    let mine = (state.budget.response_bytes / 4).min(limits::CONNECTION_RESPONSE_BYTES_MAX).min(FETCH_BYTES_MAX);
+/// What one reply may ever hold: the client's wish within what this shard has for replies. A quarter, so that one fetch
+/// does not hold up all others.
+fn bytes_most(state: &ShardState, wanted: u32) -> usize {
+    let mine = (state.budget.record_bytes / 4).min(limits::CONNECTION_RESPONSE_BYTES_MAX).min(FETCH_BYTES_MAX);
     (wanted as usize).min(mine)
 }
 
+/// The first batch comes whatever the limits are: what it may take where it is the largest its topic allows.
+fn first_batch_bytes(state: &ShardState, routes: &[Result<Route, ErrorCode>]) -> usize {
+    let largest = routes.iter().flatten().map(|route| route.topic.config.message_bytes_max() as usize).max();
+    largest.unwrap_or(0).min(state.budget.record_bytes)
+}
+
 async fn memory(connection: &Connection, bytes: usize) -> (Permit, Permit) {
-    let of_connection = connection.response_bytes.acquire(bytes).await;
-    let of_shard = connection.state.response_memory.acquire(bytes).await;
+    let of_connection = connection.response_bytes.acquire(bytes.min(limits::CONNECTION_RESPONSE_BYTES_MAX)).await;
+    let of_shard = connection.state.memory.records(bytes).await;
     (of_connection, of_shard)
 }
 
-/// Gives back what was not needed. A first batch above the limit goes out all the same and is not counted beyond it.
+/// Gives back what was not needed. A first batch above all memory for records goes out all the same.
 fn trim((mut of_connection, mut of_shard): (Permit, Permit), used: usize) -> (Permit, Permit) {
-    let unused = of_shard.count().saturating_sub(used);
-    drop((of_connection.split(unused), of_shard.split(unused)));
+    let unused = |permit: &Permit| permit.count().saturating_sub(used);
+    drop((of_connection.split(unused(&of_connection)), of_shard.split(unused(&of_shard))));
     (of_connection, of_shard)
 }
 
