@@ -109,6 +109,14 @@ pub enum StopError {
         #[source]
         source: StorageError,
     },
+    /// The stop was not waited for.
+    #[error(
+        "the broker was ended before it had stopped: {why}; what was acknowledged is durable, the next start recovers"
+    )]
+    Forced {
+        /// A second signal, or the time was up.
+        why: &'static str,
+    },
     /// A shard ended before it was asked to.
     #[error("shard {shard} ended before it was stopped: {detail}")]
     ShardEnded {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod clean_mark;
 mod config;
 mod connection;
 mod connection_count;
@@ -29,6 +30,7 @@ mod reply_queue;
 mod request;
 mod shard;
 mod shard_status;
+mod supervise;
 mod topic_table;
 mod watch;
 
@@ -36,4 +38,4 @@ pub use config::{BrokerConfig, PeerLimits};
 pub use error::{StartError, StopError};
 pub use listeners::Addresses;
 pub use node::{Broker, RunningBroker, ServeError, serve};
-pub use recovery::RecoverySummary;
+pub use recovery::{RecoverySummary, StartedAfter};

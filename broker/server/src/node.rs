@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use ouzel_protocol::ShardIndex;
+use ouzel_protocol::{Incarnation, ShardIndex};
 use ouzel_runtime::{Mailbox, RunConfig, Signals, probe};
 
 use crate::config::{BrokerConfig, RECV_BUFFER_BYTES};
@@ -19,6 +19,7 @@ use crate::lanes::ShardUp;
 use crate::listeners::{self, Addresses, ShardListeners};
 use crate::recovery::{NodeRecovered, RecoverySummary};
 use crate::shard::{self, Control, Serving, ShardSetup, ask};
+use crate::{clean_mark, supervise};
 
 /// Starts brokers.
 #[derive(Debug)]
@@ -31,7 +32,10 @@ pub struct RunningBroker {
     shards: Vec<RunningShard>,
     addresses: Arc<Addresses>,
     summary: RecoverySummary,
-    _data_dir: DataDir,
+    incarnation: Incarnation,
+    /// Shards that have ended, each once.
+    exits: mpsc::Receiver<u16>,
+    data_dir: DataDir,
 }
 
 #[derive(Debug)]
@@ -39,6 +43,19 @@ struct RunningShard {
     index: u16,
     control: Mailbox<Control>,
     thread: JoinHandle<Result<(), StartError>>,
+}
+
+/// Tells that a shard has ended, whatever ended it.
+struct TellOfEnd {
+    index: u16,
+    exits: mpsc::Sender<u16>,
+}
+
+impl Drop for TellOfEnd {
+    fn drop(&mut self) {
+        // Nobody listens any more where the broker was stopped or did not start.
+        let _ = self.exits.send(self.index);
+    }
 }
 
 /// Ends the process when a shard panics: a broken invariant must not leave the other shards serving.
@@ -65,12 +82,14 @@ impl Broker {
             tracing::warn!(%warning, "host");
         }
         let (addresses, listeners) = listeners::bind(&config)?;
-        let mut shards = spawn_shards(&config)?;
+        let (exit, exits) = mpsc::channel();
+        let mut shards = spawn_shards(&config, &exit)?;
+        drop(exit);
         let addresses = Arc::new(addresses);
         match bring_up(&shards, listeners, &addresses) {
-            Ok(summary) => {
+            Ok((summary, incarnation)) => {
                 let shards = shards.into_iter().map(|(_, shard)| shard).collect();
-                Ok(RunningBroker { shards, addresses, summary, _data_dir: data_dir })
+                Ok(RunningBroker { shards, addresses, summary, incarnation, exits, data_dir })
             }
             Err(error) => {
                 // A shard whose control is gone ends by itself.
@@ -85,7 +104,7 @@ impl Broker {
 }
 
 /// One thread a shard; returns once every ring runs.
-fn spawn_shards(config: &BrokerConfig) -> Result<Vec<(ShardUp, RunningShard)>, StartError> {
+fn spawn_shards(config: &BrokerConfig, exits: &mpsc::Sender<u16>) -> Result<Vec<(ShardUp, RunningShard)>, StartError> {
     let mut shards = Vec::with_capacity(usize::from(config.shards));
     let connections = Arc::default();
     for index in 0..config.shards {
@@ -99,7 +118,9 @@ fn spawn_shards(config: &BrokerConfig) -> Result<Vec<(ShardUp, RunningShard)>, S
             ..RunConfig::default()
         };
         let (up, ups) = mpsc::channel();
+        let tell = TellOfEnd { index, exits: exits.clone() };
         let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+            let _tell = tell;
             let _abort = AbortOnPanic;
             let result = ouzel_runtime::run(run, |shard| shard::run(shard, setup, up));
             result.map_err(|source| {
@@ -126,7 +147,7 @@ fn bring_up(
     shards: &[(ShardUp, RunningShard)],
     listeners: Vec<ShardListeners>,
     addresses: &Arc<Addresses>,
-) -> Result<RecoverySummary, StartError> {
+) -> Result<(RecoverySummary, Incarnation), StartError> {
     let (_, first) = shards.first().expect("a broker has a shard");
     let NodeRecovered { summary, incarnation, shards: of_shards } = step(first, |reply| Control::Recover { reply })?;
     summary.log(incarnation);
@@ -148,7 +169,7 @@ fn bring_up(
             Serving { image: Arc::clone(&image), peers: peers.clone(), listeners, addresses: Arc::clone(addresses) };
         step(shard, |reply| Control::Serve { serving: Box::new(serving), reply })?;
     }
-    Ok(summary)
+    Ok((summary, incarnation))
 }
 
 fn step<T>(
@@ -213,22 +234,37 @@ impl RunningBroker {
             };
             outcome = outcome.and(closed).and(ended);
         }
-        outcome
+        outcome?;
+        if let Err(error) = clean_mark::write(self.data_dir.path(), self.incarnation) {
+            tracing::warn!(%error, "the clean stop was not noted: the next start will speak of a crash");
+        }
+        Ok(())
     }
 
-    /// Waits for SIGINT or SIGTERM, then stops.
+    /// Ends one shard as a failure of its own would: a test's way to see what the others do.
+    #[doc(hidden)]
+    pub fn fail_shard(&self, index: u16) {
+        if let Some(shard) = self.shards.get(usize::from(index)) {
+            // A shard that is gone already has failed.
+            let _ = shard.control.send(Control::Fail);
+        }
+    }
+
+    /// Waits for SIGINT or SIGTERM, then stops. A second signal, or a stop that takes too long, is an end at once: what
+    /// was acknowledged is durable, and whoever calls this ends the process. A shard that ends by itself stops all others.
     ///
     /// # Errors
-    /// As [`RunningBroker::stop`]; [`StopError::ShardEnded`] when signals cannot be waited for.
-    pub fn stop_on(self, mut signals: Signals) -> Result<(), StopError> {
+    /// As [`RunningBroker::stop`]; [`StopError::ShardEnded`] when a shard did not live; [`StopError::Forced`].
+    pub fn stop_on(mut self, signals: Signals) -> Result<(), StopError> {
         let small =
             RunConfig { shard: u16::MAX, spin_us: 0, ring_entries: 8, recv_buffer_count: 1, ..RunConfig::default() };
-        let received = ouzel_runtime::run(small, |_| async move { signals.next().await });
-        match received {
-            Ok(Ok(signal)) => tracing::info!(?signal, "stopping"),
-            Ok(Err(error)) | Err(error) => tracing::error!(%error, "signals cannot be waited for: stopping"),
-        }
-        self.stop()
+        let (_, none) = mpsc::channel();
+        let exits = std::mem::replace(&mut self.exits, none);
+        let supervised = ouzel_runtime::run(small, |shard| supervise::supervise(shard, signals, exits, self));
+        supervised.unwrap_or_else(|error| {
+            tracing::error!(%error, "signals cannot be waited for");
+            Err(StopError::Forced { why: "signals cannot be waited for" })
+        })
     }
 }
 

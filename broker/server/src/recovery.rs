@@ -11,15 +11,41 @@ use ouzel_protocol::{Incarnation, PartitionId, ShardIndex};
 use ouzel_runtime::Shard;
 use ouzel_storage::{AssignedIds, CommittedStart, PartitionConfig, RecoveredPartition, recover as recover_storage};
 
+use crate::clean_mark;
 use crate::data_dir::{incarnation_of, journals_dir};
 use crate::error::StartError;
 use crate::metadata_plane::{MetadataPlane, ProposeError};
 use crate::shard::ShardSetup;
 use crate::topic_table::partition_config;
 
+/// What a start follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartedAfter {
+    /// No start before it.
+    #[default]
+    Nothing,
+    /// A stop in good order.
+    CleanStop,
+    /// The process or the machine ended without one.
+    Crash,
+}
+
+impl StartedAfter {
+    /// One word for the log.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::CleanStop => "clean-stop",
+            Self::Crash => "crash",
+        }
+    }
+}
+
 /// What recovery found, for people and for scripts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoverySummary {
+    /// How the start before this one ended. Recovery proves the same bytes either way.
+    pub after: StartedAfter,
     /// Journals replayed: the shards of the start before.
     pub journals: usize,
     /// Commits accepted.
@@ -43,7 +69,7 @@ pub struct RecoverySummary {
 impl RecoverySummary {
     /// Writes the one line that scripts look for.
     pub(crate) fn log(&self, incarnation: Incarnation) {
-        let Self { journals, commits, bytes, entries, torn_tails, unsealed, wraps, partitions, elapsed } = self;
+        let Self { after, journals, commits, bytes, entries, torn_tails, unsealed, wraps, partitions, elapsed } = self;
         let elapsed_ms = elapsed.as_millis() as u64;
         let incarnation = incarnation.0;
         tracing::info!(
@@ -57,6 +83,7 @@ impl RecoverySummary {
             wraps,
             partitions,
             elapsed_ms,
+            after = after.word(),
             "recovered"
         );
     }
@@ -83,9 +110,18 @@ pub(crate) async fn recover(
         image.node(setup.node).map(|state| CommittedStart { incarnation: state.incarnation, shards: state.shards });
     let live = live_partitions(setup, image);
     let assigned = AssignedIds { next: image.next_partition_id() };
-    let recovered = recover_storage(shard, &setup.data_dir, &setup.store, committed, &live, assigned).await?;
+    let recovered = recover_storage(shard, &setup.data_dir, &setup.store, committed.clone(), &live, assigned).await?;
     let report = &recovered.report;
+    let after = match &committed {
+        None => StartedAfter::Nothing,
+        Some(last) if clean_mark::read(&setup.data_dir) == Some(last.incarnation) => StartedAfter::CleanStop,
+        Some(_) => StartedAfter::Crash,
+    };
+    if after == StartedAfter::CleanStop && (report.torn_tails() > 0 || report.unsealed > 0) {
+        tracing::warn!("the broker had stopped in good order, and its journals do not end as they should");
+    }
     let summary = RecoverySummary {
+        after,
         journals: report.journals,
         commits: report.commits,
         bytes: report.bytes,

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -33,7 +34,7 @@ use crate::producer_ids::ProducerIds;
 use crate::recovery::{self, NodeRecovered};
 use crate::shard_status::RequestCounts;
 use crate::topic_table::TopicTable;
-use crate::{accept, owner, watch};
+use crate::{accept, join, owner, watch};
 
 /// What the thread that starts and stops the broker asks of a shard, in this order; each is answered once.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub(crate) enum Control {
     Serve { serving: Box<Serving>, reply: mpsc::Sender<Result<(), StartError>> },
     /// Take no more requests and finish those in flight.
     Drain { reply: mpsc::Sender<()> },
+    /// End at once, as a failure would.
+    Fail,
     /// Close the log and end.
     Close { reply: mpsc::Sender<Result<(), StorageError>> },
 }
@@ -245,12 +248,26 @@ pub(crate) async fn run(shard: Shard, setup: ShardSetup, up: mpsc::Sender<ShardU
         state: None,
         tasks: Vec::new(),
         accepting: None,
+        failed: Rc::new(Event::new()),
     };
-    while let Some(message) = inbox.recv().await {
+    let failed = life.failed.clone();
+    loop {
+        let step = {
+            let mut waiting: Vec<Pin<Box<dyn Future<Output = Option<Control>> + '_>>> = vec![
+                Box::pin(inbox.recv()),
+                Box::pin(async {
+                    failed.wait().await;
+                    Some(Control::Fail)
+                }),
+            ];
+            join::first(&mut waiting).await
+        };
+        let Some(message) = step else { break };
         if life.step(message).await {
             return;
         }
     }
+    life.stop_accepting();
 }
 
 struct Life {
@@ -262,9 +279,30 @@ struct Life {
     state: Option<Rc<ShardState>>,
     tasks: Vec<ouzel_runtime::TaskHandle>,
     accepting: Option<accept::Accepting>,
+    /// A task that must not end has ended.
+    failed: Rc<Event>,
 }
 
 impl Life {
+    /// Spawns a task without which the shard is of no use: its end before the stop is the end of the shard, and that of
+    /// the broker. Whoever waits for the shard then sees that it is gone.
+    fn spawn_vital(&mut self, state: &Rc<ShardState>, name: &'static str, task: impl Future<Output = ()> + 'static) {
+        let (state, failed) = (Rc::clone(state), Rc::clone(&self.failed));
+        self.tasks.push(self.shard.spawn(async move {
+            task.await;
+            if !state.stopping.is_set() {
+                tracing::error!(shard = state.index.0, task = name, "a task ended that must not: the shard ends");
+                failed.set();
+            }
+        }));
+    }
+
+    fn stop_accepting(&mut self) {
+        if let Some(accepting) = self.accepting.take() {
+            accepting.stop();
+        }
+    }
+
     /// Does one step; `true` after the last.
     async fn step(&mut self, message: Control) -> bool {
         match message {
@@ -277,6 +315,11 @@ impl Life {
             Control::Drain { reply } => {
                 self.drain().await;
                 report(&reply, ());
+            }
+            Control::Fail => {
+                // New connections first: nobody is to be taken in by a shard that does not answer.
+                self.stop_accepting();
+                return true;
             }
             Control::Close { reply } => {
                 report(&reply, self.close().await);
@@ -349,14 +392,11 @@ impl Life {
         });
         state.store.begin();
         let ShardInboxes { produce, requests, parked, publish, plane } = inboxes;
-        let spawned = [
-            self.shard.spawn(owner::produce_lane(Rc::clone(&state), produce)),
-            self.shard.spawn(owner::request_lane(Rc::clone(&state), requests)),
-            self.shard.spawn(owner::parked_lane(Rc::clone(&state), parked)),
-            self.shard.spawn(owner::publish_lane(Rc::clone(&state), publish)),
-            self.shard.spawn(watch::watchman(Rc::clone(&state))),
-        ];
-        self.tasks.extend(spawned);
+        self.spawn_vital(&state, "produce lane", owner::produce_lane(Rc::clone(&state), produce));
+        self.spawn_vital(&state, "request lane", owner::request_lane(Rc::clone(&state), requests));
+        self.spawn_vital(&state, "lane of long polls", owner::parked_lane(Rc::clone(&state), parked));
+        self.spawn_vital(&state, "publish lane", owner::publish_lane(Rc::clone(&state), publish));
+        self.spawn_vital(&state, "watch", watch::watchman(Rc::clone(&state)));
         for peer in 0..state.peers.len() {
             let state = Rc::clone(&state);
             self.tasks.push(self.shard.spawn(async move {
@@ -365,7 +405,7 @@ impl Life {
             }));
         }
         if let Some(metadata) = self.plane.take() {
-            self.tasks.push(self.shard.spawn(metadata.run(plane, Rc::clone(&state.peers))));
+            self.spawn_vital(&state, "metadata plane", metadata.run(plane, Rc::clone(&state.peers)));
         }
         self.accepting = Some(accept::start(&state, listeners));
         self.state = Some(state);
@@ -373,9 +413,7 @@ impl Life {
     }
 
     async fn drain(&mut self) {
-        if let Some(accepting) = self.accepting.take() {
-            accepting.stop();
-        }
+        self.stop_accepting();
         let Some(state) = &self.state else { return };
         state.stopping.set();
         let deadline = self.shard.now() + Duration::from_millis(limits::DRAIN_WAIT_MS_MAX);

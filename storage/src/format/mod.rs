@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod checkpoint;
+pub mod clean;
 pub mod commit;
 pub mod index;
 pub mod metadata;
