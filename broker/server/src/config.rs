@@ -132,6 +132,9 @@ impl BrokerConfig {
                 self.memory_bytes_max
             ));
         }
+        if self.peers.count_max == 0 || self.peers.count_per_source_max == 0 || self.peers.idle_ms == 0 {
+            return refuse("a limit of 0 connections or 0 ms serves nobody: at least 1 is needed".to_owned());
+        }
         if !self.cpus.is_empty() && self.cpus.len() != usize::from(self.shards) {
             return refuse(format!("{} cores were named for {shards} shards", self.cpus.len()));
         }

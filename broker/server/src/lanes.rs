@@ -8,7 +8,7 @@
 //! sender's credits until it is answered, so replies never queue and queues never overflow (rule T2). Calls go one way
 //! only: connection -> owner, connection -> metadata plane -> every shard; no lane waits for the lane that feeds it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -244,6 +244,8 @@ pub(crate) struct Peer {
     request_credits: Semaphore,
     parked_credits: Semaphore,
     outbox: RefCell<Vec<ProducePart>>,
+    /// The shard on the other side takes nothing any more.
+    is_gone: Cell<bool>,
     outbox_filled: Notify,
 }
 
@@ -254,12 +256,17 @@ impl Peer {
             request_credits: Semaphore::new(limits::REQUEST_CREDIT_COUNT),
             parked_credits: Semaphore::new(limits::PARKED_CREDIT_COUNT),
             outbox: RefCell::default(),
+            is_gone: Cell::new(false),
             outbox_filled: Notify::new(),
         }
     }
 
-    /// Puts a part behind all earlier ones: its place among them is fixed when this returns.
+    /// Puts a part behind all earlier ones: its place among them is fixed when this returns. Where the shard is gone the
+    /// part is dropped, and its waiter sees that.
     pub(crate) fn dispatch(&self, part: ProducePart) {
+        if self.is_gone.get() {
+            return;
+        }
         self.outbox.borrow_mut().push(part);
         self.outbox_filled.notify_one();
     }
@@ -275,7 +282,11 @@ impl Peer {
             }
             let message = ProduceMessage { version: version(), parts };
             if self.address.produce.send_wait(message).await.is_err() {
-                // The reply slots were dropped with the message: their waiters see a shard that is gone.
+                // The reply slots were dropped with the message, and those of later parts are now: their waiters see a
+                // shard that is gone.
+                self.is_gone.set(true);
+                let later = std::mem::take(&mut *self.outbox.borrow_mut());
+                drop(later);
                 return;
             }
         }

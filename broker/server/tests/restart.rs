@@ -2,7 +2,7 @@
 
 mod support;
 
-use ouzel_broker::{BrokerConfig, StartError};
+use ouzel_broker::{BrokerConfig, StartError, StartedAfter, StopError};
 use ouzel_protocol::ErrorCode;
 use support::{Client, batch, config, directory, fetch_one, numbered, start, try_start};
 
@@ -145,5 +145,61 @@ fn a_stop_answers_what_is_in_flight_and_loses_nothing() {
     assert_eq!(broker.recovery().torn_tails, 0);
     let kept = Client::connect(broker.addresses().native).read_all(topic, 1, 0).len() as u64;
     assert!(kept >= acknowledged, "{kept} records are left of {acknowledged}");
+    broker.stop().expect("a clean stop");
+}
+
+#[test]
+fn a_start_knows_whether_it_follows_a_clean_stop_or_a_crash() {
+    let dir = directory();
+    let broker = start(dir.path(), 2);
+    assert_eq!(broker.recovery().after, StartedAfter::Nothing);
+    broker.stop().expect("a clean stop");
+    let broker = start(dir.path(), 2);
+    assert_eq!(broker.recovery().after, StartedAfter::CleanStop);
+    // Dropped without a stop: the mark of the stop before says nothing any more.
+    drop(broker);
+    let broker = start_when_free(dir.path());
+    assert_eq!(broker.recovery().after, StartedAfter::Crash);
+    broker.stop().expect("a clean stop");
+    std::fs::write(dir.path().join("clean-stop"), b"noise").expect("the file is ours");
+    let broker = start(dir.path(), 2);
+    assert_eq!(broker.recovery().after, StartedAfter::Crash, "a damaged mark is none");
+    broker.stop().expect("a clean stop");
+}
+
+/// Starts once the threads of a broker that was dropped have let go of their ports and files.
+fn start_when_free(path: &std::path::Path) -> ouzel_broker::RunningBroker {
+    loop {
+        match try_start(config(path, 2)) {
+            Ok(broker) => return broker,
+            Err(StartError::Locked { .. } | StartError::PortInUse { .. }) => {}
+            Err(error) => panic!("the broker starts: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_shard_that_ends_by_itself_is_named_to_those_who_need_it_and_spoils_the_stop() {
+    let dir = directory();
+    let broker = start(dir.path(), 2);
+    let mut client = Client::connect(broker.addresses().shards[0]);
+    let topic = client.created("orders", 2, &[]);
+    let partitions = client.topic("orders").partitions;
+    let of_shard = |shard: u16| {
+        let owned = partitions.iter().find(|partition| partition.shard.0 == shard);
+        owned.expect("each shard owns one").index.0
+    };
+    let (alive, gone) = (of_shard(0), of_shard(1));
+    broker.fail_shard(1);
+    let mut produce = |partition: u32| client.produce(-1, &[(topic, partition, &batch(&["x"]))]).remove(0).error;
+    // It ends when it gets to it; until then it answers.
+    while produce(gone) == ErrorCode::None {}
+    assert_eq!(produce(gone), ErrorCode::ShardUnavailable);
+    assert_eq!(produce(alive), ErrorCode::None);
+    assert!(std::net::TcpStream::connect(broker.addresses().shards[1]).is_err(), "it takes nobody in any more");
+    let refusal = broker.stop().expect_err("a shard was lost");
+    assert!(matches!(refusal, StopError::ShardEnded { shard: 1, .. }), "{refusal}");
+    let broker = start(dir.path(), 2);
+    assert_eq!(broker.recovery().after, StartedAfter::Crash);
     broker.stop().expect("a clean stop");
 }

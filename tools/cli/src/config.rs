@@ -80,7 +80,25 @@ pub(crate) const SETTINGS: &[Setting] = &[
         key: "memory.bytes.max",
         kind: Kind::Bytes,
         default: "512MiB",
-        explain: "Memory for records in flight and the tail cache, of all shards together",
+        explain: "Memory for records, requests, replies and the tail cache, of all shards together",
+    },
+    Setting {
+        key: "connections.max",
+        kind: Kind::Count,
+        default: "50000",
+        explain: "Connections at once; more are closed as they come. Each needs an open file",
+    },
+    Setting {
+        key: "connections.per.source.max",
+        kind: Kind::Count,
+        default: "auto",
+        explain: "Connections of one address at each shard; auto is no limit",
+    },
+    Setting {
+        key: "connections.max.idle.ms",
+        kind: Kind::Count,
+        default: "600000",
+        explain: "Milliseconds after which a connection that asks nothing is closed",
     },
     Setting {
         key: "journal.bytes.max",

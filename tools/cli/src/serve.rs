@@ -73,6 +73,16 @@ fn broker_config(effective: &Effective) -> Result<BrokerConfig> {
     if let Some(spin_us) = effective.number("spin.us") {
         config.spin_us = u32::try_from(spin_us).unwrap_or(u32::MAX);
     }
+    let count = |key: &str| effective.number(key).map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    if let Some(count) = count("connections.max") {
+        config.peers.count_max = count;
+    }
+    if let Some(count) = count("connections.per.source.max") {
+        config.peers.count_per_source_max = count;
+    }
+    if let Some(idle_ms) = effective.number("connections.max.idle.ms") {
+        config.peers.idle_ms = idle_ms;
+    }
     config.cpus = effective.cores("cpus");
     Ok(config)
 }
