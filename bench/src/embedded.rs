@@ -35,6 +35,8 @@ pub struct EmbeddedOptions {
     pub parent: Option<PathBuf>,
     /// Core the broker is kept on; `None` leaves it to the kernel.
     pub cpu: Option<usize>,
+    /// Where the broker keeps its data; `None`: in the run's own directory.
+    pub data_dir: Option<PathBuf>,
     /// More arguments for `serve`.
     pub arguments: Vec<OsString>,
     /// More environment variables.
@@ -49,6 +51,7 @@ impl EmbeddedOptions {
             shards: None,
             parent: None,
             cpu: None,
+            data_dir: None,
             arguments: Vec::new(),
             environment: Vec::new(),
         }
@@ -121,7 +124,7 @@ impl Embedded {
 
     /// Where the broker keeps its data.
     pub fn data_dir(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.options.data_dir.clone().unwrap_or_else(|| self.directory.path().join("data"))
     }
 
     /// Address of the native listener, for a client's bootstrap.
@@ -196,11 +199,17 @@ impl Embedded {
         Ok(())
     }
 
-    /// Starts the broker on its data and kills it `after` that, whether it is ready by then or not.
+    /// Starts the broker on its data and kills it `after` that, whether it is ready by then or not. `before_kill` runs right
+    /// before the kill.
     ///
     /// # Errors
-    /// It cannot be started, or it ended by itself before it was killed.
-    pub fn start_and_kill(&mut self, shards: Option<u16>, after: Duration) -> Result<()> {
+    /// It cannot be started, it ended by itself before `before_kill`, or that failed.
+    pub fn start_and_kill(
+        &mut self,
+        shards: Option<u16>,
+        after: Duration,
+        before_kill: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         self.kill();
         if shards.is_some() {
             self.options.shards = shards;
@@ -208,10 +217,11 @@ impl Embedded {
         let mut child = self.spawn()?;
         std::thread::sleep(after);
         let ended = child.try_wait()?;
+        let done = before_kill();
         end(&mut child);
         match ended {
             Some(status) => bail!("the broker ended with {status} while it started; its log ends: {}", self.log_tail()),
-            None => Ok(()),
+            None => done,
         }
     }
 

@@ -1,10 +1,13 @@
 //! `ouzel bench verify`: loads a broker of its own, kills it with -9 at a random moment, starts it again with another
 //! number of shards, and holds everything it stores against a ledger of what was sent and acknowledged, round after round.
+//! With a disk whose power can be cut, most rounds end with that.
 //! Owns the broker, its directory and the rounds; the rules stand in `ledger`. Never prints. Runs on the caller's thread,
 //! the load on tokio threads of its own.
 
 mod broker_log;
 mod content;
+mod disk;
+mod ending;
 mod layout;
 mod ledger;
 mod load;
@@ -19,22 +22,30 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::runtime::Runtime;
 
-use crate::embedded::{Embedded, EmbeddedOptions};
+use crate::embedded::{Embedded, EmbeddedOptions, default_parent};
 pub use broker_log::Recoveries;
-use ledger::{Ledger, Totals};
+pub use disk::CutWrites;
+use disk::Disk;
+use ending::{End, Ending, Moment};
+use ledger::{Ledger, Loss, Lost, Totals};
 use load::{Load, lock};
 
 /// Load lasts this long before the broker is killed, in milliseconds.
 const LOAD_MS: std::ops::RangeInclusive<u64> = 200..=2000;
-/// One round in this many ends with a stop in good order instead of a kill.
-const STOP_EVERY: u32 = 8;
-/// In one round of this many the broker is killed once more while it starts, this soon.
-const KILL_WHILE_STARTING_EVERY: u32 = 4;
-const KILL_WHILE_STARTING_MS: std::ops::RangeInclusive<u64> = 0..=150;
 /// How long finding or reading everything may take.
 const CONVERSATION_WAIT: Duration = Duration::from_secs(300);
 /// How often a running load is asked whether it has found a fault.
 const LOAD_POLL: Duration = Duration::from_millis(20);
+/// How much older than its flush interval a lost record of level `written` may be. The interval is a promise of the
+/// broker's clock; what this allows for is that generator, broker and disk share a few cores: an answer that left a
+/// thread that then did not run, and a flush that was under way when the power went.
+const CLOCK_SLACK: Duration = Duration::from_millis(500);
+/// In half of the rounds a flush of the disk takes this long under load, so that a cut finds much that is not synced.
+const FLUSH_LATENCY_MS: std::ops::RangeInclusive<u64> = 1..=25;
+/// Size of the disk, and limits under which it never gets full.
+const DISK_BYTES: u64 = 1024 * 1024 * 1024;
+const DISK_ROUND_BYTES_MAX: u64 = 48 * 1024 * 1024;
+const DISK_STORED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// What to verify, and how hard.
 #[derive(Clone, Debug)]
@@ -61,6 +72,8 @@ pub struct VerifyOptions {
     pub round_bytes_max: u64,
     /// With more than this stored, the next round begins with an empty directory.
     pub stored_bytes_max: u64,
+    /// The `ouzel-vdisk` binary: the data lie on its disk, and its power is cut. `None`: no power cuts.
+    pub vdisk: Option<PathBuf>,
 }
 
 impl VerifyOptions {
@@ -78,6 +91,17 @@ impl VerifyOptions {
             journal_bytes: 32 * 1024 * 1024,
             round_bytes_max: 160 * 1024 * 1024,
             stored_bytes_max: 512 * 1024 * 1024,
+            vdisk: None,
+        }
+    }
+
+    /// Puts the data on a disk made by `program`, and cuts its power.
+    pub fn with_vdisk(self, program: PathBuf) -> VerifyOptions {
+        VerifyOptions {
+            vdisk: Some(program),
+            round_bytes_max: self.round_bytes_max.min(DISK_ROUND_BYTES_MAX),
+            stored_bytes_max: self.stored_bytes_max.min(DISK_STORED_BYTES_MAX),
+            ..self
         }
     }
 }
@@ -95,6 +119,14 @@ pub struct VerifyReport {
     pub skipped: u32,
     /// Times the broker was killed with -9.
     pub kills: u32,
+    /// Times the power of its disk was cut.
+    pub cuts: u32,
+    /// What the cuts did to writes that had not been synced.
+    pub cut_writes: CutWrites,
+    /// Acknowledged records of level `written` that the cuts took, as they may.
+    pub records_lost: u64,
+    /// How long before the end of its broker the oldest of them was acknowledged.
+    pub lost_age_max: Duration,
     /// Records sent, acknowledged, and read back (those read again count again).
     pub records_sent: u64,
     /// See `records_sent`.
@@ -109,6 +141,8 @@ pub struct VerifyReport {
     pub failure: Option<String>,
     /// Where data and logs are, if they were kept.
     pub kept: Option<PathBuf>,
+    /// The image of the disk, if there was one and it was kept.
+    pub kept_image: Option<PathBuf>,
 }
 
 /// Runs all rounds. `say` gets one line for each round, and a few more.
@@ -133,9 +167,9 @@ pub fn run(options: &VerifyOptions, say: &mut dyn FnMut(&str)) -> Result<VerifyR
             }
             let stage = match &mut stage {
                 Some(stage) => stage,
-                None => stage.insert(Stage::open(options, &runtime, seed, shards.next().context("cycle")?)?),
+                None => stage.insert(Stage::open(options, &runtime, seed, round, shards.next().context("cycle")?)?),
             };
-            stage.round(&mut rng, round, shards.next().context("cycle")?, &mut report.kills)
+            stage.round(&mut rng, round, shards.next().context("cycle")?)
         })();
         match result {
             Ok(line) => {
@@ -155,6 +189,7 @@ pub fn run(options: &VerifyOptions, say: &mut dyn FnMut(&str)) -> Result<VerifyR
         if options.keep || report.failure.is_some() {
             stage.embedded.kill();
             report.kept = Some(stage.embedded.keep());
+            report.kept_image = stage.disk.as_mut().map(Disk::keep);
         }
     }
     Ok(report)
@@ -167,6 +202,11 @@ impl VerifyReport {
         self.records_acked += records_acked;
         self.records_read += records_read;
         self.batches_refused += batches_refused;
+        self.kills += stage.kills;
+        self.cuts += stage.cuts;
+        self.cut_writes.add(&stage.cut_writes);
+        self.records_lost += stage.lost.records;
+        self.lost_age_max = self.lost_age_max.max(stage.lost.age_max);
         self.recoveries.add(&Recoveries::of_log(&stage.embedded.log()));
     }
 
@@ -180,6 +220,9 @@ impl VerifyReport {
         if let Some(kept) = &self.kept {
             lines.push(format!("data and log are kept in {}", kept.display()));
         }
+        if let Some(image) = &self.kept_image {
+            lines.push(format!("the disk is kept: mount -o loop {} DIR", image.display()));
+        }
         let found = &self.recoveries;
         lines.push(format!(
             "records: {} sent, {} acked, {} read; batches refused: {}",
@@ -189,35 +232,54 @@ impl VerifyReport {
             "kills: {}; recoveries: {}; crashes with a commit in flight: {}; torn tails: {}; journal wraps: {}; commits replayed: {}",
             self.kills, found.count, found.unsealed, found.torn_tails, found.wraps, found.commits
         ));
+        if self.cuts > 0 {
+            let CutWrites { kept, torn, lost } = self.cut_writes;
+            lines.push(format!("power cuts: {}; unsynced writes kept {kept}, torn {torn}, lost {lost}", self.cuts));
+            lines.push(format!(
+                "acked records of level written that a cut took: {}, at most {} ms after their answer",
+                self.records_lost,
+                self.lost_age_max.as_millis()
+            ));
+        }
         lines.push(format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped));
         lines
     }
 }
 
-/// One broker with one data directory, over any number of rounds.
+/// One broker with one data directory, over any number of rounds. The broker stands in front of its disk, so that it is
+/// gone before the disk goes.
 struct Stage<'a> {
     options: &'a VerifyOptions,
     runtime: &'a Runtime,
     seed: u64,
     embedded: Embedded,
+    disk: Option<Disk>,
     shards: u16,
     layout: layout::Layout,
     ledger: Arc<Mutex<Ledger>>,
     /// High watermarks after the last pass, by partition.
     ends: Vec<Offset>,
+    kills: u32,
+    cuts: u32,
+    cut_writes: CutWrites,
+    lost: Lost,
 }
 
 impl<'a> Stage<'a> {
-    fn open(options: &'a VerifyOptions, runtime: &'a Runtime, seed: u64, shards: u16) -> Result<Stage<'a>> {
+    fn open(options: &'a VerifyOptions, runtime: &'a Runtime, seed: u64, round: u32, shards: u16) -> Result<Stage<'a>> {
         let mut start = EmbeddedOptions::new(&options.binary);
         start.shards = Some(shards);
         start.parent = options.parent.clone();
         start.arguments = vec!["--set".into(), format!("journal.bytes.max={}", options.journal_bytes).into()];
         // The log is read by a program.
         start.environment = vec![("NO_COLOR".into(), "1".into())];
-        if let Some(parent) = &options.parent {
-            std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        }
+        let parent = options.parent.clone().unwrap_or_else(default_parent);
+        std::fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        let disk = match &options.vdisk {
+            Some(program) => Some(Disk::start(program, &parent, DISK_BYTES, seed.wrapping_add(u64::from(round)))?),
+            None => None,
+        };
+        start.data_dir = disk.as_ref().map(|disk| disk.mount().join("data"));
         let embedded = Embedded::start(start)?;
         let bootstrap = embedded.bootstrap().to_owned();
         let names = layout::partition_names(options.partitions);
@@ -227,7 +289,21 @@ impl<'a> Stage<'a> {
             layout::create_topics(&bootstrap, options.partitions).await?;
             layout::discover(&bootstrap, options.partitions).await
         })?;
-        let stage = Stage { options, runtime, seed, embedded, shards, layout, ledger, ends };
+        let stage = Stage {
+            options,
+            runtime,
+            seed,
+            embedded,
+            disk,
+            shards,
+            layout,
+            ledger,
+            ends,
+            kills: 0,
+            cuts: 0,
+            cut_writes: CutWrites::default(),
+            lost: Lost::default(),
+        };
         stage.note_start()?;
         Ok(stage)
     }
@@ -258,42 +334,93 @@ impl<'a> Stage<'a> {
     }
 
     /// Load, kill, start with `shards_next`, read everything. Returns what happened, in a line.
-    fn round(&mut self, rng: &mut SmallRng, round: u32, shards_next: u16, kills: &mut u32) -> Result<String> {
+    fn round(&mut self, rng: &mut SmallRng, round: u32, shards_next: u16) -> Result<String> {
         let before = lock(&self.ledger).totals();
         let load_ms = rng.random_range(LOAD_MS);
-        let is_stop = round.is_multiple_of(STOP_EVERY);
-        let kill_while_starting =
-            rng.random_ratio(1, KILL_WHILE_STARTING_EVERY).then(|| rng.random_range(KILL_WHILE_STARTING_MS));
+        let ending = Ending::pick(rng, round, self.disk.is_some());
 
-        self.load(rng.random(), Duration::from_millis(load_ms), is_stop)?;
-        let mut what =
-            if is_stop { format!("stopped after {load_ms} ms") } else { format!("killed after {load_ms} ms") };
-        *kills += u32::from(!is_stop);
-        if let Some(after_ms) = kill_while_starting {
-            self.embedded.start_and_kill(Some(shards_next), Duration::from_millis(after_ms))?;
-            *kills += 1;
-            what += &format!(", killed again {after_ms} ms into the start");
+        if let Some(disk) = &self.disk {
+            let latency_ms = if rng.random() { rng.random_range(FLUSH_LATENCY_MS) } else { 0 };
+            disk.send(&format!("latency flushes {latency_ms}"))?;
+        }
+        let loss = self.load(rng.random(), Duration::from_millis(load_ms), &ending)?;
+        if let Some(after) = ending.start_interrupted {
+            self.interrupt_start(shards_next, after, ending.cut_while_starting)?;
         }
         let started = Instant::now();
         self.embedded.restart(Some(shards_next))?;
         let start_ms = started.elapsed().as_millis();
         let shards = std::mem::replace(&mut self.shards, shards_next);
+        let acked_and_sent = lock(&self.ledger).totals();
+        let lost = self.read_everything(loss)?;
+        if ending.cut_after_reading {
+            self.cut(Moment::Now)?;
+            self.embedded.kill();
+            self.kills += 1;
+            self.power_on()?;
+            self.embedded.restart(None)?;
+            // All of it was shown to a reader, so all of it must stay.
+            self.read_everything(Loss::None)?;
+        }
+        let stored: u64 = self.ends.iter().map(|end| end.0).sum();
+        let mut line = format!(
+            "{shards} -> {shards_next} shards, {ending} after {load_ms} ms, ready again in {start_ms} ms; {} records sent, {} acked, {stored} stored, all as they should be",
+            acked_and_sent.records_sent - before.records_sent,
+            acked_and_sent.records_acked - before.records_acked,
+        );
+        if lost.records > 0 {
+            line += &format!("; {} of level written lost, at most {} ms old", lost.records, lost.age_max.as_millis());
+        }
+        Ok(line)
+    }
 
+    /// Holds all that the restarted broker stores against the ledger.
+    fn read_everything(&mut self, loss: Loss) -> Result<Lost> {
         let bootstrap = self.embedded.bootstrap().to_owned();
         self.layout = self.within(layout::discover(&bootstrap, self.options.partitions))?;
         self.note_start()?;
-        let acked_and_sent = lock(&self.ledger).totals();
-        self.ends =
-            self.within(layout::check_everything(&self.layout, &self.ledger)).map_err(|error| self.blame(error))?;
-        let stored: u64 = self.ends.iter().map(|end| end.0).sum();
-        Ok(format!(
-            "{shards} -> {shards_next} shards, {what}, ready again in {start_ms} ms; {} records sent, {} acked, {stored} stored, all as they should be",
-            acked_and_sent.records_sent - before.records_sent,
-            acked_and_sent.records_acked - before.records_acked,
-        ))
+        let (ends, lost) = self
+            .within(layout::check_everything(&self.layout, &self.ledger, loss))
+            .map_err(|error| self.blame(error))?;
+        self.ends = ends;
+        self.lost.records += lost.records;
+        self.lost.age_max = self.lost.age_max.max(lost.age_max);
+        Ok(lost)
     }
 
-    fn load(&mut self, seed: u64, lasting: Duration, is_stop: bool) -> Result<()> {
+    /// Cuts the power of the disk and returns when that was.
+    fn cut(&mut self, moment: Moment) -> Result<Instant> {
+        let disk = self.disk.as_ref().context("only a disk of our own has its power cut")?;
+        let (writes, at) = disk.cut(moment)?;
+        self.cut_writes.add(&writes);
+        self.cuts += 1;
+        Ok(at)
+    }
+
+    /// Switches the power on again; the broker must be gone.
+    fn power_on(&self) -> Result<()> {
+        self.disk.as_ref().map_or(Ok(()), Disk::power_on)
+    }
+
+    fn interrupt_start(&mut self, shards: u16, after: Duration, cut: Option<Moment>) -> Result<()> {
+        let (disk, mut writes) = (self.disk.as_ref(), None);
+        self.embedded.start_and_kill(Some(shards), after, || {
+            if let (Some(disk), Some(moment)) = (disk, cut) {
+                writes = Some(disk.cut(moment)?.0);
+            }
+            Ok(())
+        })?;
+        self.kills += 1;
+        if let Some(writes) = writes {
+            self.cut_writes.add(&writes);
+            self.cuts += 1;
+            self.power_on()?;
+        }
+        Ok(())
+    }
+
+    /// Loads the broker and ends it. Returns what may be missing afterwards.
+    fn load(&mut self, seed: u64, lasting: Duration, ending: &Ending) -> Result<Loss> {
         let load = {
             let _entered = self.runtime.enter();
             Load::start(
@@ -311,16 +438,35 @@ impl<'a> Stage<'a> {
         }
         let died = self.embedded.ended();
         load.ending();
-        if is_stop && died.is_none() {
-            self.embedded.stop()?;
-        } else {
-            self.embedded.kill();
+        let mut loss = Loss::None;
+        let age_max = layout::FLUSH_INTERVAL + CLOCK_SLACK;
+        match ending.end {
+            _ if died.is_some() => {}
+            End::Stop => self.embedded.stop()?,
+            End::Kill => {
+                // A cut in the next start may still take what this process had not flushed when it was killed.
+                if ending.cut_while_starting.is_some() {
+                    loss = Loss::Written { ended_at: Instant::now(), age_max };
+                }
+                self.kills += 1;
+            }
+            End::Cut { moment, killed_after } => {
+                load.disk_dying();
+                loss = Loss::Written { ended_at: self.cut(moment)?, age_max };
+                std::thread::sleep(killed_after);
+                self.kills += 1;
+            }
         }
+        self.embedded.kill();
         let result = self.runtime.block_on(load.join());
         if let Some(status) = died {
             anyhow::bail!("the broker ended by itself with {status}; its log ends: {}", self.embedded.log_tail());
         }
-        result
+        result?;
+        if matches!(ending.end, End::Cut { .. }) {
+            self.power_on()?;
+        }
+        Ok(loss)
     }
 
     /// A connection that breaks during a pass usually means that the broker died; then its end is the news.

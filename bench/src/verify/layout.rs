@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ouzel_protocol::native::{
@@ -11,7 +12,7 @@ use ouzel_protocol::native::{
 };
 use ouzel_protocol::{Durability, LeaderEpoch, Offset, PartitionIndex, TopicId};
 
-use super::ledger::{Fault, Ledger};
+use super::ledger::{Fault, Ledger, Loss, Lost};
 use super::load::{for_each_record, lock};
 use crate::topic::DURABILITY_KEY;
 use crate::wire::Wire;
@@ -21,6 +22,8 @@ pub(super) const TOPICS: [(&str, Durability); 2] =
     [("verify-disk", Durability::Disk), ("verify-written", Durability::Written)];
 /// Largest batch of these topics: the largest shape of `content` fits, and so does a quarter of the smallest journal.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Given to the topics, so that nobody's default decides how much a power cut may take at level `written`.
+pub(super) const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
 /// A segment is rolled often, so that reading crosses from one to the next.
 const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes that one fetch of a pass asks for.
@@ -64,6 +67,7 @@ pub(super) async fn create_topics(bootstrap: &str, partitions_per_topic: u32) ->
             replication_factor: 0,
             configs: vec![
                 (DURABILITY_KEY.to_owned(), durability.to_string()),
+                ("ouzel.flush.interval.ms".to_owned(), FLUSH_INTERVAL.as_millis().to_string()),
                 ("max.message.bytes".to_owned(), BATCH_BYTES_MAX.to_string()),
                 ("segment.bytes".to_owned(), SEGMENT_BYTES.to_string()),
             ],
@@ -107,11 +111,16 @@ pub(super) async fn discover(bootstrap: &str, partitions_per_topic: u32) -> Resu
 }
 
 /// Reads every partition from its log start to its high watermark, from the shards that own them, and holds it against
-/// the ledger. Nothing may be produced meanwhile. Returns the high watermarks.
+/// the ledger, which is told what may be missing. Nothing may be produced meanwhile. Returns the high watermarks, and what
+/// is missing.
 ///
 /// # Errors
 /// A [`Fault`] if a rule of the ledger does not hold; any other error if the broker did not answer.
-pub(super) async fn check_everything(layout: &Layout, ledger: &Mutex<Ledger>) -> Result<Vec<Offset>> {
+pub(super) async fn check_everything(
+    layout: &Layout,
+    ledger: &Mutex<Ledger>,
+    loss: Loss,
+) -> Result<(Vec<Offset>, Lost)> {
     let mut wires: HashMap<&str, Wire> = HashMap::new();
     let mut ends = Vec::new();
     lock(ledger).begin_pass();
@@ -152,8 +161,8 @@ pub(super) async fn check_everything(layout: &Layout, ledger: &Mutex<Ledger>) ->
         }
         ends.push(end);
     }
-    lock(ledger).end_pass(&ends)?;
-    Ok(ends)
+    let lost = lock(ledger).end_pass(&ends, loss)?;
+    Ok((ends, lost))
 }
 
 async fn list_offset(wire: &mut Wire, target: &Target, at: OffsetSpec) -> Result<Offset> {

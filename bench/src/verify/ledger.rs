@@ -9,8 +9,14 @@
 //! - the batches of one producer in one partition lie in the order in which they were sent, and none that the broker
 //!   did not refuse is missing in front of a later one of the same run;
 //! - offsets are dense, and what was seen once at an offset is there for ever (docs/rules.md J10, F4);
+//! - a batch that was not there after its run had ended never comes back;
 //! - the leader epoch of every partition rises with every start of the broker, and batches carry the epoch of the run
 //!   they were sent in.
+//!
+//! A power cut loosens exactly one of them: an acknowledged batch of a topic at level `written` may be missing if its
+//! offset lies behind all that is left, and if it was acknowledged within the flush interval before the broker ended.
+
+use std::time::{Duration, Instant};
 
 use ouzel_protocol::{Durability, LeaderEpoch, Offset, Record};
 
@@ -42,7 +48,26 @@ enum Answer {
     Acked {
         base: Offset,
         epoch: LeaderEpoch,
+        durability: Durability,
+        at: Instant,
     },
+}
+
+/// What may be missing after the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Nothing that was acknowledged.
+    None,
+    /// The power was cut and the broker ended at `ended_at`: what was acknowledged at `written` at most `age_max` before.
+    Written { ended_at: Instant, age_max: Duration },
+}
+
+/// What a pass found missing that may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) records: u64,
+    /// How long before the end of the broker the oldest of them was acknowledged.
+    pub(super) age_max: Duration,
 }
 
 /// One batch that was handed to the broker.
@@ -58,6 +83,8 @@ struct Sent {
     found: Option<Offset>,
     /// Records of it seen in the present pass.
     seen_count: u32,
+    /// A pass after the end of its run did not find it.
+    is_gone: bool,
 }
 
 /// What is known of one partition.
@@ -159,6 +186,7 @@ impl Ledger {
             answer: Answer::Unknown,
             found: None,
             seen_count: 0,
+            is_gone: false,
         });
         self.totals.batches_sent += 1;
         self.totals.records_sent += u64::from(record_count);
@@ -171,7 +199,7 @@ impl Ledger {
         self.totals.batches_refused += 1;
     }
 
-    /// The broker acknowledged a batch.
+    /// The broker acknowledged a batch; the answer arrived at `at`.
     ///
     /// # Errors
     /// The acknowledgement cannot be true: a second one, less durability than the topic asks for, or an epoch of
@@ -182,6 +210,7 @@ impl Ledger {
         base: Offset,
         epoch: LeaderEpoch,
         durability: Durability,
+        at: Instant,
     ) -> Result<(), Fault> {
         let sent = &mut self.producers[key.producer as usize][key.batch_index];
         let partition = &self.partitions[sent.partition_index];
@@ -200,7 +229,7 @@ impl Ledger {
                 partition.epochs[sent.run_index]
             );
         }
-        sent.answer = Answer::Acked { base, epoch };
+        sent.answer = Answer::Acked { base, epoch, durability, at };
         self.totals.records_acked += u64::from(sent.record_count);
         Ok(())
     }
@@ -237,6 +266,9 @@ impl Ledger {
         }
         if let Some(what) = identity.difference(*seed, sent.size, record, scratch) {
             fault!("{name}: offset {offset} holds {identity:?}, but {what} is not as it was sent");
+        }
+        if sent.is_gone {
+            fault!("{name}: offset {offset} holds {identity:?}, which was not there after the end of its run");
         }
         let in_batch = identity.sequence - sent.first_sequence;
         let Some(base) = offset.0.checked_sub(in_batch).map(Offset) else {
@@ -294,11 +326,12 @@ impl Ledger {
         self.observed(partition_index, epoch, record)
     }
 
-    /// Ends a pass: `ends` by partition, the high watermark up to which everything was read.
+    /// Ends a pass: `ends` by partition, the high watermark up to which everything was read; `loss` is what the end of the
+    /// last run allows to be missing. Returns what is.
     ///
     /// # Errors
-    /// Something is missing or out of order.
-    pub(super) fn end_pass(&self, ends: &[Offset]) -> Result<(), Fault> {
+    /// Something else is missing, or out of order.
+    pub(super) fn end_pass(&mut self, ends: &[Offset], loss: Loss) -> Result<Lost, Fault> {
         for (partition, &end) in self.partitions.iter().zip(ends) {
             if partition.next_in_pass != end {
                 fault!(
@@ -315,13 +348,22 @@ impl Ledger {
                 );
             }
         }
+        let mut lost = Lost::default();
         for (producer, batches) in self.producers.iter().enumerate() {
-            self.check_order(producer, batches)?;
+            self.check_order(producer, batches, (ends, loss), &mut lost)?;
         }
-        Ok(())
+        // Their runs have ended: whatever is not there now may never be.
+        self.producers.iter_mut().flatten().for_each(|sent| sent.is_gone |= sent.seen_count == 0);
+        Ok(lost)
     }
 
-    fn check_order(&self, producer: usize, batches: &[Sent]) -> Result<(), Fault> {
+    fn check_order(
+        &self,
+        producer: usize,
+        batches: &[Sent],
+        (ends, loss): (&[Offset], Loss),
+        lost: &mut Lost,
+    ) -> Result<(), Fault> {
         /// Per partition: where the last batch found ends, and the first of the present run that is missing.
         #[derive(Clone, Default)]
         struct Place {
@@ -344,12 +386,12 @@ impl Ledger {
                 *place = Place { run_index: sent.run_index, end: place.end, missing: None };
             }
             if sent.seen_count == 0 {
-                match sent.answer {
-                    Answer::Acked { base, epoch } => {
-                        fault!("{}, acknowledged at offset {base} under epoch {epoch}, is LOST", what());
-                    }
-                    Answer::Unknown => place.missing = place.missing.or(Some(sent.first_sequence)),
-                    Answer::Refused => {}
+                if sent.answer != Answer::Refused {
+                    place.missing = place.missing.or(Some(sent.first_sequence));
+                }
+                if !sent.is_gone {
+                    sent.check_loss(ends[sent.partition_index], loss, lost)
+                        .map_err(|Fault(why)| Fault(format!("{}, {why}", what())))?;
                 }
                 continue;
             }
@@ -365,6 +407,28 @@ impl Ledger {
             }
             place.end = base + u64::from(sent.record_count);
         }
+        Ok(())
+    }
+}
+
+impl Sent {
+    /// Judges a batch that a pass up to `end` did not find for the first time.
+    fn check_loss(&self, end: Offset, loss: Loss, lost: &mut Lost) -> Result<(), Fault> {
+        let Answer::Acked { base, epoch, durability, at } = self.answer else { return Ok(()) };
+        let acked = format!("acknowledged at level {durability} at offset {base} under epoch {epoch}, is LOST");
+        let Loss::Written { ended_at, age_max } = loss else { fault!("{acked}") };
+        if durability != Durability::Written {
+            fault!("{acked}");
+        }
+        if base < end {
+            fault!("{acked}, and the log goes on behind it, to {end}");
+        }
+        let age = ended_at.saturating_duration_since(at);
+        if age > age_max {
+            fault!("{acked}, {} ms after the answer; {} ms are allowed", age.as_millis(), age_max.as_millis());
+        }
+        lost.records += u64::from(self.record_count);
+        lost.age_max = lost.age_max.max(age);
         Ok(())
     }
 }

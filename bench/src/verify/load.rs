@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -50,6 +50,8 @@ struct Shared {
     bytes_left: AtomicI64,
     /// Set before the broker is killed or stopped: from here on a lost connection is what was asked for.
     ending: AtomicBool,
+    /// Set before the power of the disk is cut: from here on the broker may say that its storage failed.
+    disk_dying: AtomicBool,
     failure: Mutex<Option<anyhow::Error>>,
 }
 
@@ -82,6 +84,7 @@ impl Load {
             seed: content_seed,
             bytes_left: AtomicI64::new(i64::try_from(bytes_max).unwrap_or(i64::MAX)),
             ending: AtomicBool::new(false),
+            disk_dying: AtomicBool::new(false),
             failure: Mutex::new(None),
         });
         let mut tasks = JoinSet::new();
@@ -99,9 +102,14 @@ impl Load {
         lock(&self.shared.failure).is_some()
     }
 
-    /// Tells the tasks that the broker is about to go.
+    /// Tells the tasks that the broker is about to go. They go on until it is gone.
     pub(super) fn ending(&self) {
         self.shared.ending.store(true, Ordering::SeqCst);
+    }
+
+    /// Tells the tasks that the disk of the broker is about to lose its power.
+    pub(super) fn disk_dying(&self) {
+        self.shared.disk_dying.store(true, Ordering::SeqCst);
     }
 
     /// Waits until every task has seen the end of its connection, so that no answer that arrived is overlooked.
@@ -165,7 +173,7 @@ impl Producer {
     /// Runs until the broker is gone; the readers then drain what it had answered.
     async fn run(mut self) {
         let mut result = Ok(());
-        while result.is_ok() && !self.shared.is_ending() && self.shared.bytes_left.load(Ordering::Relaxed) > 0 {
+        while result.is_ok() && self.shared.bytes_left.load(Ordering::Relaxed) > 0 {
             result = self.send_one().await;
         }
         self.shared.note(result);
@@ -297,6 +305,7 @@ fn enter_answer(shared: &Shared, header: &FrameHeader, body: &[u8], keys: Keys) 
         return Ok(());
     }
     let reply = ProduceReply::decode(body)?;
+    let arrived_at = Instant::now();
     let mut ledger = lock(&shared.ledger);
     for (partition_index, key) in keys {
         let target = &shared.layout.partitions[partition_index];
@@ -304,7 +313,7 @@ fn enter_answer(shared: &Shared, header: &FrameHeader, body: &[u8], keys: Keys) 
             reply.partitions.iter().filter(|row| (row.topic_id, row.partition) == (target.topic_id, target.partition));
         let row = rows.next().ok_or_else(|| anyhow!("a produce reply leaves out partition {}", target.partition))?;
         if row.error.is_none() {
-            ledger.acked(key, row.base_offset, row.leader_epoch, row.durability)?;
+            ledger.acked(key, row.base_offset, row.leader_epoch, row.durability, arrived_at)?;
         } else {
             drop(ledger);
             refuse(shared, key, row.error)?;
@@ -325,6 +334,10 @@ fn refuse(shared: &Shared, key: BatchKey, error: ErrorCode) -> Result<()> {
             lock(&shared.ledger).refused(key);
             Ok(())
         }
+        ErrorCode::StorageError if shared.disk_dying.load(Ordering::SeqCst) => {
+            lock(&shared.ledger).refused(key);
+            Ok(())
+        }
         other => bail!(Fault(format!("the broker refused a sound batch: {} ({other})", other.name()))),
     }
 }
@@ -332,7 +345,8 @@ fn refuse(shared: &Shared, key: BatchKey, error: ErrorCode) -> Result<()> {
 /// Follows all partitions through the public port and enters what it sees: none of that may ever change (docs/rules.md J10).
 async fn watch(shared: &Shared, mut positions: Vec<Offset>) -> Result<()> {
     let mut wire = Wire::connect(&shared.layout.bootstrap).await?;
-    while !shared.is_ending() {
+    // Until the connection breaks, over the death of a disk too: what is shown then must stay as well.
+    loop {
         let rows = shared.layout.partitions.iter().zip(&positions).map(|(target, &offset)| FetchPartition {
             topic_id: target.topic_id,
             partition: target.partition,
@@ -360,7 +374,6 @@ async fn watch(shared: &Shared, mut positions: Vec<Offset>) -> Result<()> {
             })?;
         }
     }
-    Ok(())
 }
 
 /// Calls `visit` with every record of the whole batches in `pieces`, and the leader epoch of its batch.

@@ -268,6 +268,9 @@ fn verify(args: &BenchVerifyArgs, json: bool) -> Result<()> {
     options.seed = args.seed;
     options.parent = args.data_dir.clone();
     options.keep = args.keep;
+    if let Some(program) = &args.vdisk {
+        options = options.with_vdisk(program.clone());
+    }
     let report = ouzel_bench::verify::run(&options, &mut |line| {
         // Rounds take seconds: their lines are shown as they come, beside the one object where that is asked for.
         if json { eprintln!("{line}") } else { println!("{line}") }
@@ -290,6 +293,12 @@ fn verify_json(report: &VerifyReport) -> serde_json::Value {
         "failed": report.failed,
         "skipped": report.skipped,
         "kills": report.kills,
+        "power_cuts": report.cuts,
+        "unsynced_writes_kept": report.cut_writes.kept,
+        "unsynced_writes_torn": report.cut_writes.torn,
+        "unsynced_writes_lost": report.cut_writes.lost,
+        "records_written_lost": report.records_lost,
+        "records_written_lost_age_ms_max": report.lost_age_max.as_millis() as u64,
         "records_sent": report.records_sent,
         "records_acked": report.records_acked,
         "records_read": report.records_read,

@@ -35,7 +35,8 @@ pub(crate) enum BenchCommand {
     #[command(
         after_help = "Starts its own brokers. The last line is `N passed, N failed, N skipped`, in rounds.\n\nExamples:\n  \
                             ouzel bench verify --rounds 20\n  \
-                            ouzel bench verify --rounds 5 --shards 4,1,3 --seed 7"
+                            ouzel bench verify --rounds 5 --shards 4,1,3 --seed 7\n  \
+                            ouzel bench verify --rounds 10 --vdisk target/release/ouzel-vdisk    (as root: power cuts)"
     )]
     Verify(BenchVerifyArgs),
 }
@@ -55,6 +56,9 @@ pub(crate) struct BenchVerifyArgs {
     /// Directory in which the run makes its own
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// The ouzel-vdisk program: put the data on its disk and cut the power; needs root
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) vdisk: Option<PathBuf>,
     /// Keep the data and the logs of a run that passed as well
     #[arg(long)]
     pub(crate) keep: bool,

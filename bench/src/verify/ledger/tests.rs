@@ -41,7 +41,7 @@ fn pass(ledger: &mut Ledger, batches: &[Vec<u8>], end: u64) -> Result<(), Fault>
             ledger.passed(0, decoded.header().leader_epoch, &record.expect("a sound record"))?;
         }
     }
-    ledger.end_pass(&[Offset(end), Offset::ZERO])
+    ledger.end_pass(&[Offset(end), Offset::ZERO], Loss::None).map(drop)
 }
 
 fn sentence(result: Result<(), Fault>) -> String {
@@ -53,7 +53,7 @@ fn what_was_acknowledged_and_lies_there_passes() {
     let mut ledger = ledger();
     let (key, first) = ledger.sending(0, 0, Size::Small, 3);
     let (_, unanswered) = ledger.sending(0, 0, Size::Small, 2);
-    ledger.acked(key, Offset(0), EPOCH, Durability::Disk).expect("a true answer");
+    ledger.acked(key, Offset(0), EPOCH, Durability::Disk, Instant::now()).expect("a true answer");
     let batches = [stored(first, 3, 0, EPOCH), stored(unanswered, 2, 3, EPOCH)];
     pass(&mut ledger, &batches, 5).expect("all is well");
     pass(&mut ledger, &batches, 5).expect("and stays so");
@@ -64,7 +64,7 @@ fn what_was_acknowledged_and_lies_there_passes() {
 fn an_acknowledged_batch_that_is_gone_is_lost() {
     let mut ledger = ledger();
     let (key, _) = ledger.sending(0, 0, Size::Small, 3);
-    ledger.acked(key, Offset(0), EPOCH, Durability::Disk).expect("a true answer");
+    ledger.acked(key, Offset(0), EPOCH, Durability::Disk, Instant::now()).expect("a true answer");
     assert!(sentence(pass(&mut ledger, &[], 0)).contains("LOST"));
 }
 
@@ -73,7 +73,7 @@ fn an_acknowledged_batch_at_another_offset_is_a_fault() {
     let mut ledger = ledger();
     let (_, before) = ledger.sending(1, 0, Size::Small, 1);
     let (key, first) = ledger.sending(0, 0, Size::Small, 3);
-    ledger.acked(key, Offset(0), EPOCH, Durability::Disk).expect("a true answer");
+    ledger.acked(key, Offset(0), EPOCH, Durability::Disk, Instant::now()).expect("a true answer");
     let batches = [stored(before, 1, 0, EPOCH), stored(first, 3, 1, EPOCH)];
     assert!(sentence(pass(&mut ledger, &batches, 4)).contains("acknowledged at offset 0 and lies at 1"));
 }
@@ -156,10 +156,15 @@ fn leader_epochs_rise_with_every_start_and_batches_keep_theirs() {
 fn answers_that_cannot_be_true_are_faults() {
     let mut ledger = ledger();
     let (key, _) = ledger.sending(0, 0, Size::Small, 1);
-    assert!(sentence(ledger.acked(key, Offset(0), EPOCH, Durability::Written)).contains("asks for disk"));
-    assert!(sentence(ledger.acked(key, Offset(0), LeaderEpoch(9), Durability::Disk)).contains("metadata has 1"));
-    ledger.acked(key, Offset(0), EPOCH, Durability::Disk).expect("a true answer");
-    assert!(sentence(ledger.acked(key, Offset(0), EPOCH, Durability::Disk)).contains("answered twice"));
+    assert!(
+        sentence(ledger.acked(key, Offset(0), EPOCH, Durability::Written, Instant::now())).contains("asks for disk")
+    );
+    assert!(
+        sentence(ledger.acked(key, Offset(0), LeaderEpoch(9), Durability::Disk, Instant::now()))
+            .contains("metadata has 1")
+    );
+    ledger.acked(key, Offset(0), EPOCH, Durability::Disk, Instant::now()).expect("a true answer");
+    assert!(sentence(ledger.acked(key, Offset(0), EPOCH, Durability::Disk, Instant::now())).contains("answered twice"));
 }
 
 #[test]
