@@ -8,44 +8,33 @@ mod broker_log;
 mod content;
 mod disk;
 mod ending;
+mod faults;
 mod layout;
 mod ledger;
 mod load;
+mod stage;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ouzel_protocol::Offset;
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
-use tokio::runtime::Runtime;
 
-use crate::embedded::{Embedded, EmbeddedOptions, default_parent};
 pub use broker_log::Recoveries;
 pub use disk::CutWrites;
 use disk::Disk;
-use ending::{End, Ending, Moment};
-use ledger::{Ledger, Loss, Lost, Totals};
-use load::{Load, lock};
+use ledger::Totals;
+use load::lock;
+use stage::Stage;
 
-/// Load lasts this long before the broker is killed, in milliseconds.
-const LOAD_MS: std::ops::RangeInclusive<u64> = 200..=2000;
-/// How long finding or reading everything may take.
-const CONVERSATION_WAIT: Duration = Duration::from_secs(300);
-/// How often a running load is asked whether it has found a fault.
-const LOAD_POLL: Duration = Duration::from_millis(20);
-/// How much older than its flush interval a lost record of level `written` may be. The interval is a promise of the
-/// broker's clock; what this allows for is that generator, broker and disk share a few cores: an answer that left a
-/// thread that then did not run, and a flush that was under way when the power went.
-const CLOCK_SLACK: Duration = Duration::from_millis(500);
-/// In half of the rounds a flush of the disk takes this long under load, so that a cut finds much that is not synced.
-const FLUSH_LATENCY_MS: std::ops::RangeInclusive<u64> = 1..=25;
 /// Size of the disk, and limits under which it never gets full.
 const DISK_BYTES: u64 = 1024 * 1024 * 1024;
 const DISK_ROUND_BYTES_MAX: u64 = 48 * 1024 * 1024;
 const DISK_STORED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Size of the disk that is filled, and a load that does not end before it is full and after that.
+const FAULTS_DISK_BYTES: u64 = 256 * 1024 * 1024;
+const FAULTS_ROUND_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 
 /// What to verify, and how hard.
 #[derive(Clone, Debug)]
@@ -74,6 +63,10 @@ pub struct VerifyOptions {
     pub stored_bytes_max: u64,
     /// The `ouzel-vdisk` binary: the data lie on its disk, and its power is cut. `None`: no power cuts.
     pub vdisk: Option<PathBuf>,
+    /// Size of that disk.
+    pub disk_bytes: u64,
+    /// Rounds are scenarios in turn, in which the disk fails while the broker lives, instead of kills and cuts.
+    pub faults: bool,
 }
 
 impl VerifyOptions {
@@ -92,6 +85,8 @@ impl VerifyOptions {
             round_bytes_max: 160 * 1024 * 1024,
             stored_bytes_max: 512 * 1024 * 1024,
             vdisk: None,
+            disk_bytes: DISK_BYTES,
+            faults: false,
         }
     }
 
@@ -101,6 +96,17 @@ impl VerifyOptions {
             vdisk: Some(program),
             round_bytes_max: self.round_bytes_max.min(DISK_ROUND_BYTES_MAX),
             stored_bytes_max: self.stored_bytes_max.min(DISK_STORED_BYTES_MAX),
+            ..self
+        }
+    }
+
+    /// As [`VerifyOptions::with_vdisk`], with a small disk that fails and gets full instead of losing its power.
+    pub fn with_faults(self, program: PathBuf) -> VerifyOptions {
+        VerifyOptions {
+            vdisk: Some(program),
+            disk_bytes: FAULTS_DISK_BYTES,
+            round_bytes_max: FAULTS_ROUND_BYTES_MAX,
+            faults: true,
             ..self
         }
     }
@@ -133,7 +139,7 @@ pub struct VerifyReport {
     pub records_acked: u64,
     /// See `records_sent`.
     pub records_read: u64,
-    /// Batches the broker refused for want of room or time.
+    /// Batches the broker refused: for want of room or time, or because its disk failed.
     pub batches_refused: u64,
     /// What the broker said about its recoveries.
     pub recoveries: Recoveries,
@@ -161,6 +167,10 @@ pub fn run(options: &VerifyOptions, say: &mut dyn FnMut(&str)) -> Result<VerifyR
     say(&format!("seed {seed}"));
     for round in 1..=options.rounds {
         let result = (|| -> Result<String> {
+            if options.faults {
+                // A broker that met one fault is no test of the next.
+                stage.take().into_iter().for_each(|done| report.add(&done));
+            }
             if stage.as_ref().is_some_and(|stage| stage.stored_bytes() > options.stored_bytes_max) {
                 stage.take().into_iter().for_each(|done| report.add(&done));
                 say("enough is stored; going on in an empty directory");
@@ -169,6 +179,9 @@ pub fn run(options: &VerifyOptions, say: &mut dyn FnMut(&str)) -> Result<VerifyR
                 Some(stage) => stage,
                 None => stage.insert(Stage::open(options, &runtime, seed, round, shards.next().context("cycle")?)?),
             };
+            if options.faults {
+                return faults::scenario(stage, round, &mut rng);
+            }
             stage.round(&mut rng, round, shards.next().context("cycle")?)
         })();
         match result {
@@ -243,240 +256,5 @@ impl VerifyReport {
         }
         lines.push(format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped));
         lines
-    }
-}
-
-/// One broker with one data directory, over any number of rounds. The broker stands in front of its disk, so that it is
-/// gone before the disk goes.
-struct Stage<'a> {
-    options: &'a VerifyOptions,
-    runtime: &'a Runtime,
-    seed: u64,
-    embedded: Embedded,
-    disk: Option<Disk>,
-    shards: u16,
-    layout: layout::Layout,
-    ledger: Arc<Mutex<Ledger>>,
-    /// High watermarks after the last pass, by partition.
-    ends: Vec<Offset>,
-    kills: u32,
-    cuts: u32,
-    cut_writes: CutWrites,
-    lost: Lost,
-}
-
-impl<'a> Stage<'a> {
-    fn open(options: &'a VerifyOptions, runtime: &'a Runtime, seed: u64, round: u32, shards: u16) -> Result<Stage<'a>> {
-        let mut start = EmbeddedOptions::new(&options.binary);
-        start.shards = Some(shards);
-        start.parent = options.parent.clone();
-        start.arguments = vec!["--set".into(), format!("journal.bytes.max={}", options.journal_bytes).into()];
-        // The log is read by a program.
-        start.environment = vec![("NO_COLOR".into(), "1".into())];
-        let parent = options.parent.clone().unwrap_or_else(default_parent);
-        std::fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        let disk = match &options.vdisk {
-            Some(program) => Some(Disk::start(program, &parent, DISK_BYTES, seed.wrapping_add(u64::from(round)))?),
-            None => None,
-        };
-        start.data_dir = disk.as_ref().map(|disk| disk.mount().join("data"));
-        let embedded = Embedded::start(start)?;
-        let bootstrap = embedded.bootstrap().to_owned();
-        let names = layout::partition_names(options.partitions);
-        let ends = vec![Offset::ZERO; names.len()];
-        let ledger = Arc::new(Mutex::new(Ledger::new(seed, options.producers, names)));
-        let layout = runtime.block_on(async {
-            layout::create_topics(&bootstrap, options.partitions).await?;
-            layout::discover(&bootstrap, options.partitions).await
-        })?;
-        let stage = Stage {
-            options,
-            runtime,
-            seed,
-            embedded,
-            disk,
-            shards,
-            layout,
-            ledger,
-            ends,
-            kills: 0,
-            cuts: 0,
-            cut_writes: CutWrites::default(),
-            lost: Lost::default(),
-        };
-        stage.note_start()?;
-        Ok(stage)
-    }
-
-    /// Runs a conversation with the broker to its end; one that takes for ever is a failure and not a hang.
-    fn within<T>(&self, conversation: impl Future<Output = Result<T>>) -> Result<T> {
-        let bounded = async { tokio::time::timeout(CONVERSATION_WAIT, conversation).await };
-        self.runtime.block_on(bounded).context("the broker does not answer")?
-    }
-
-    fn note_start(&self) -> Result<()> {
-        let epochs: Vec<_> = self.layout.partitions.iter().map(|target| target.leader_epoch).collect();
-        Ok(lock(&self.ledger).started(&epochs)?)
-    }
-
-    /// Bytes that were handed to the broker and may lie in its directory.
-    fn stored_bytes(&self) -> u64 {
-        fn size(directory: &std::path::Path) -> u64 {
-            let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
-            let sizes = entries.flatten().map(|entry| match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => size(&entry.path()),
-                Ok(metadata) => metadata.len(),
-                Err(_) => 0,
-            });
-            sizes.sum()
-        }
-        size(&self.embedded.data_dir().join("partitions"))
-    }
-
-    /// Load, kill, start with `shards_next`, read everything. Returns what happened, in a line.
-    fn round(&mut self, rng: &mut SmallRng, round: u32, shards_next: u16) -> Result<String> {
-        let before = lock(&self.ledger).totals();
-        let load_ms = rng.random_range(LOAD_MS);
-        let ending = Ending::pick(rng, round, self.disk.is_some());
-
-        if let Some(disk) = &self.disk {
-            let latency_ms = if rng.random() { rng.random_range(FLUSH_LATENCY_MS) } else { 0 };
-            disk.send(&format!("latency flushes {latency_ms}"))?;
-        }
-        let loss = self.load(rng.random(), Duration::from_millis(load_ms), &ending)?;
-        if let Some(after) = ending.start_interrupted {
-            self.interrupt_start(shards_next, after, ending.cut_while_starting)?;
-        }
-        let started = Instant::now();
-        self.embedded.restart(Some(shards_next))?;
-        let start_ms = started.elapsed().as_millis();
-        let shards = std::mem::replace(&mut self.shards, shards_next);
-        let acked_and_sent = lock(&self.ledger).totals();
-        let lost = self.read_everything(loss)?;
-        if ending.cut_after_reading {
-            self.cut(Moment::Now)?;
-            self.embedded.kill();
-            self.kills += 1;
-            self.power_on()?;
-            self.embedded.restart(None)?;
-            // All of it was shown to a reader, so all of it must stay.
-            self.read_everything(Loss::None)?;
-        }
-        let stored: u64 = self.ends.iter().map(|end| end.0).sum();
-        let mut line = format!(
-            "{shards} -> {shards_next} shards, {ending} after {load_ms} ms, ready again in {start_ms} ms; {} records sent, {} acked, {stored} stored, all as they should be",
-            acked_and_sent.records_sent - before.records_sent,
-            acked_and_sent.records_acked - before.records_acked,
-        );
-        if lost.records > 0 {
-            line += &format!("; {} of level written lost, at most {} ms old", lost.records, lost.age_max.as_millis());
-        }
-        Ok(line)
-    }
-
-    /// Holds all that the restarted broker stores against the ledger.
-    fn read_everything(&mut self, loss: Loss) -> Result<Lost> {
-        let bootstrap = self.embedded.bootstrap().to_owned();
-        self.layout = self.within(layout::discover(&bootstrap, self.options.partitions))?;
-        self.note_start()?;
-        let (ends, lost) = self
-            .within(layout::check_everything(&self.layout, &self.ledger, loss))
-            .map_err(|error| self.blame(error))?;
-        self.ends = ends;
-        self.lost.records += lost.records;
-        self.lost.age_max = self.lost.age_max.max(lost.age_max);
-        Ok(lost)
-    }
-
-    /// Cuts the power of the disk and returns when that was.
-    fn cut(&mut self, moment: Moment) -> Result<Instant> {
-        let disk = self.disk.as_ref().context("only a disk of our own has its power cut")?;
-        let (writes, at) = disk.cut(moment)?;
-        self.cut_writes.add(&writes);
-        self.cuts += 1;
-        Ok(at)
-    }
-
-    /// Switches the power on again; the broker must be gone.
-    fn power_on(&self) -> Result<()> {
-        self.disk.as_ref().map_or(Ok(()), Disk::power_on)
-    }
-
-    fn interrupt_start(&mut self, shards: u16, after: Duration, cut: Option<Moment>) -> Result<()> {
-        let (disk, mut writes) = (self.disk.as_ref(), None);
-        self.embedded.start_and_kill(Some(shards), after, || {
-            if let (Some(disk), Some(moment)) = (disk, cut) {
-                writes = Some(disk.cut(moment)?.0);
-            }
-            Ok(())
-        })?;
-        self.kills += 1;
-        if let Some(writes) = writes {
-            self.cut_writes.add(&writes);
-            self.cuts += 1;
-            self.power_on()?;
-        }
-        Ok(())
-    }
-
-    /// Loads the broker and ends it. Returns what may be missing afterwards.
-    fn load(&mut self, seed: u64, lasting: Duration, ending: &Ending) -> Result<Loss> {
-        let load = {
-            let _entered = self.runtime.enter();
-            Load::start(
-                self.ledger.clone(),
-                self.layout.clone(),
-                (seed, self.seed),
-                self.options.producers,
-                self.options.round_bytes_max,
-                self.ends.clone(),
-            )
-        };
-        let deadline = Instant::now() + lasting;
-        while Instant::now() < deadline && !load.has_failed() {
-            std::thread::sleep(LOAD_POLL.min(deadline.saturating_duration_since(Instant::now())));
-        }
-        let died = self.embedded.ended();
-        load.ending();
-        let mut loss = Loss::None;
-        let age_max = layout::FLUSH_INTERVAL + CLOCK_SLACK;
-        match ending.end {
-            _ if died.is_some() => {}
-            End::Stop => self.embedded.stop()?,
-            End::Kill => {
-                // A cut in the next start may still take what this process had not flushed when it was killed.
-                if ending.cut_while_starting.is_some() {
-                    loss = Loss::Written { ended_at: Instant::now(), age_max };
-                }
-                self.kills += 1;
-            }
-            End::Cut { moment, killed_after } => {
-                load.disk_dying();
-                loss = Loss::Written { ended_at: self.cut(moment)?, age_max };
-                std::thread::sleep(killed_after);
-                self.kills += 1;
-            }
-        }
-        self.embedded.kill();
-        let result = self.runtime.block_on(load.join());
-        if let Some(status) = died {
-            anyhow::bail!("the broker ended by itself with {status}; its log ends: {}", self.embedded.log_tail());
-        }
-        result?;
-        if matches!(ending.end, End::Cut { .. }) {
-            self.power_on()?;
-        }
-        Ok(loss)
-    }
-
-    /// A connection that breaks during a pass usually means that the broker died; then its end is the news.
-    fn blame(&mut self, error: anyhow::Error) -> anyhow::Error {
-        match self.embedded.ended() {
-            Some(status) => error.context(format!(
-                "the broker ended by itself with {status}; its log ends: {}",
-                self.embedded.log_tail()
-            )),
-            None => error,
-        }
     }
 }

@@ -165,6 +165,27 @@ pub(super) async fn check_everything(
     Ok((ends, lost))
 }
 
+/// Reads the beginning of every partition that holds something, while others may produce.
+///
+/// # Errors
+/// A partition cannot be read, or holds something else than before.
+pub(super) async fn read_starts(layout: &Layout, ledger: &Mutex<Ledger>) -> Result<()> {
+    for (partition_index, target) in layout.partitions.iter().enumerate() {
+        let mut wire = Wire::connect(&target.address).await?;
+        let (pieces, high_watermark) = fetch(&mut wire, target, Offset::ZERO).await?;
+        let mut count = 0;
+        for_each_record(&pieces, |epoch, record| {
+            count += 1;
+            lock(ledger).observed(partition_index, epoch, record)
+        })?;
+        ensure!(
+            count > 0 || high_watermark == Offset::ZERO,
+            Fault(format!("{}: nothing can be read at offset 0, the high watermark is {high_watermark}", target.name))
+        );
+    }
+    Ok(())
+}
+
 async fn list_offset(wire: &mut Wire, target: &Target, at: OffsetSpec) -> Result<Offset> {
     let row = ListOffsetsPartition { topic_id: target.topic_id, partition: target.partition, at };
     let request = ListOffsetsRequest { partitions: vec![row] };

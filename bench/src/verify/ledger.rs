@@ -10,6 +10,7 @@
 //!   did not refuse is missing in front of a later one of the same run;
 //! - offsets are dense, and what was seen once at an offset is there for ever (docs/rules.md J10, F4);
 //! - a batch that was not there after its run had ended never comes back;
+//! - once a partition was said to have failed, nothing that is sent to it later is acknowledged by the same run;
 //! - the leader epoch of every partition rises with every start of the broker, and batches carry the epoch of the run
 //!   they were sent in.
 //!
@@ -18,7 +19,7 @@
 
 use std::time::{Duration, Instant};
 
-use ouzel_protocol::{Durability, LeaderEpoch, Offset, Record};
+use ouzel_protocol::{Durability, ErrorCode, LeaderEpoch, Offset, Record};
 
 use super::content::{Identity, Size};
 
@@ -85,6 +86,8 @@ struct Sent {
     seen_count: u32,
     /// A pass after the end of its run did not find it.
     is_gone: bool,
+    /// It was sent after its partition had been said to have failed in this run.
+    is_sent_to_failed: bool,
 }
 
 /// What is known of one partition.
@@ -97,6 +100,8 @@ struct PartitionLog {
     /// By run: the leader epoch the broker reported when it was ready.
     epochs: Vec<LeaderEpoch>,
     next_in_pass: Offset,
+    /// A batch was refused in this run because storage failed.
+    has_failed: bool,
 }
 
 /// Sums for the report.
@@ -106,6 +111,9 @@ pub(super) struct Totals {
     pub(super) records_sent: u64,
     pub(super) records_acked: u64,
     pub(super) batches_refused: u64,
+    /// Of these, for want of disk space, and because storage failed.
+    pub(super) batches_disk_full: u64,
+    pub(super) batches_storage_failed: u64,
     pub(super) records_read: u64,
 }
 
@@ -129,6 +137,7 @@ impl Ledger {
             fingerprints: Vec::new(),
             epochs: Vec::new(),
             next_in_pass: Offset::ZERO,
+            has_failed: false,
         };
         Ledger {
             seed,
@@ -161,6 +170,7 @@ impl Ledger {
                 fault!("{}: leader epoch {epoch} after a restart, {earlier} before it", partition.name);
             }
             partition.epochs.push(epoch);
+            partition.has_failed = false;
         }
         Ok(())
     }
@@ -187,16 +197,28 @@ impl Ledger {
             found: None,
             seen_count: 0,
             is_gone: false,
+            is_sent_to_failed: self.partitions[partition_index].has_failed,
         });
         self.totals.batches_sent += 1;
         self.totals.records_sent += u64::from(record_count);
         (key, Identity { producer, sequence: first_sequence })
     }
 
-    /// The broker refused a batch.
-    pub(super) fn refused(&mut self, key: BatchKey) {
-        self.producers[key.producer as usize][key.batch_index].answer = Answer::Refused;
+    /// The broker refused a batch, with this code.
+    pub(super) fn refused(&mut self, key: BatchKey, error: ErrorCode) {
+        let sent = &mut self.producers[key.producer as usize][key.batch_index];
+        sent.answer = Answer::Refused;
         self.totals.batches_refused += 1;
+        self.totals.batches_disk_full += u64::from(error == ErrorCode::DiskFull);
+        if error == ErrorCode::StorageError {
+            self.partitions[sent.partition_index].has_failed = true;
+            self.totals.batches_storage_failed += 1;
+        }
+    }
+
+    /// Whether the broker has said of this partition, in the present run, that its storage failed.
+    pub(super) fn has_failed(&self, partition_index: usize) -> bool {
+        self.partitions[partition_index].has_failed
     }
 
     /// The broker acknowledged a batch; the answer arrived at `at`.
@@ -217,6 +239,11 @@ impl Ledger {
         let name = &partition.name;
         if sent.answer != Answer::Unknown {
             fault!("{name}: the batch at offset {base} was answered twice: {:?} before", sent.answer);
+        }
+        if sent.is_sent_to_failed {
+            fault!(
+                "{name}: the batch at offset {base} was acknowledged after the partition had been said to have failed"
+            );
         }
         if partition.durability == Durability::Disk && durability != Durability::Disk {
             fault!(

@@ -102,6 +102,11 @@ impl Load {
         lock(&self.shared.failure).is_some()
     }
 
+    /// What is wrong, if [`Load::has_failed`]; only once.
+    pub(super) fn failure(&self) -> Option<anyhow::Error> {
+        lock(&self.shared.failure).take()
+    }
+
     /// Tells the tasks that the broker is about to go. They go on until it is gone.
     pub(super) fn ending(&self) {
         self.shared.ending.store(true, Ordering::SeqCst);
@@ -331,11 +336,11 @@ fn refuse(shared: &Shared, key: BatchKey, error: ErrorCode) -> Result<()> {
         | ErrorCode::DiskFull
         | ErrorCode::ShuttingDown
         | ErrorCode::ShardUnavailable => {
-            lock(&shared.ledger).refused(key);
+            lock(&shared.ledger).refused(key, error);
             Ok(())
         }
         ErrorCode::StorageError if shared.disk_dying.load(Ordering::SeqCst) => {
-            lock(&shared.ledger).refused(key);
+            lock(&shared.ledger).refused(key, error);
             Ok(())
         }
         other => bail!(Fault(format!("the broker refused a sound batch: {} ({other})", other.name()))),

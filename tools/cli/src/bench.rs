@@ -269,7 +269,8 @@ fn verify(args: &BenchVerifyArgs, json: bool) -> Result<()> {
     options.parent = args.data_dir.clone();
     options.keep = args.keep;
     if let Some(program) = &args.vdisk {
-        options = options.with_vdisk(program.clone());
+        let program = program.clone();
+        options = if args.faults { options.with_faults(program) } else { options.with_vdisk(program) };
     }
     let report = ouzel_bench::verify::run(&options, &mut |line| {
         // Rounds take seconds: their lines are shown as they come, beside the one object where that is asked for.

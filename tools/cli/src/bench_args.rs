@@ -59,6 +59,9 @@ pub(crate) struct BenchVerifyArgs {
     /// The ouzel-vdisk program: put the data on its disk and cut the power; needs root
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) vdisk: Option<PathBuf>,
+    /// Let that disk fail a flush, and get full, instead of cutting its power: one scenario a round, in turn
+    #[arg(long, requires = "vdisk")]
+    pub(crate) faults: bool,
     /// Keep the data and the logs of a run that passed as well
     #[arg(long)]
     pub(crate) keep: bool,

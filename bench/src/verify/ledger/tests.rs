@@ -119,7 +119,7 @@ fn a_refused_batch_leaves_no_hole() {
     let mut ledger = ledger();
     let (refused, _) = ledger.sending(0, 0, Size::Small, 1);
     let (_, second) = ledger.sending(0, 0, Size::Small, 1);
-    ledger.refused(refused);
+    ledger.refused(refused, ErrorCode::Overloaded);
     pass(&mut ledger, &[stored(second, 1, 0, EPOCH)], 1).expect("the first was refused");
 }
 
@@ -182,4 +182,50 @@ fn a_record_with_one_byte_changed_is_a_fault() {
         headers: Default::default(),
     };
     assert!(sentence(ledger.observed(0, EPOCH, &record)).contains("its value is not as it was sent"));
+}
+
+#[test]
+fn a_batch_that_was_gone_may_not_come_back() {
+    let mut ledger = ledger();
+    let (_, first) = ledger.sending(0, 0, Size::Small, 1);
+    pass(&mut ledger, &[], 0).expect("it was never acknowledged");
+    assert!(sentence(pass(&mut ledger, &[stored(first, 1, 0, EPOCH)], 1)).contains("was not there after the end"));
+}
+
+#[test]
+fn nothing_is_acknowledged_after_a_partition_has_failed_but_what_was_sent_before() {
+    let mut ledger = ledger();
+    let (early, _) = ledger.sending(0, 0, Size::Small, 1);
+    let (failed, _) = ledger.sending(0, 0, Size::Small, 1);
+    ledger.refused(failed, ErrorCode::StorageError);
+    let (late, _) = ledger.sending(0, 0, Size::Small, 1);
+    ledger.acked(early, Offset(0), EPOCH, Durability::Disk, Instant::now()).expect("sent before the failure");
+    let error = ledger.acked(late, Offset(1), EPOCH, Durability::Disk, Instant::now());
+    assert!(sentence(error).contains("said to have failed"));
+}
+
+/// A batch of the partition at level `written`, acknowledged `age` before the power went; a pass that ends at `end`.
+fn written_loss(durability: Durability, age: Duration, end: u64) -> Result<Lost, Fault> {
+    let mut ledger = ledger();
+    let (key, _) = ledger.sending(0, 1, Size::Small, 2);
+    let at = Instant::now();
+    ledger.acked(key, Offset(3), EPOCH, durability, at).expect("a true answer");
+    ledger.begin_pass();
+    // What lies in front of it is of no interest here.
+    ledger.partitions[1].next_in_pass = Offset(end);
+    ledger.end_pass(
+        &[Offset::ZERO, Offset(end)],
+        Loss::Written { ended_at: at + age, age_max: Duration::from_millis(20) },
+    )
+}
+
+#[test]
+fn a_power_cut_takes_young_written_records_at_the_end_and_nothing_else() {
+    let young = Duration::from_millis(7);
+    let lost = written_loss(Durability::Written, young, 3).expect("it may be lost");
+    assert_eq!(lost, Lost { records: 2, age_max: young });
+    let fault = |result: Result<Lost, Fault>| result.expect_err("a fault").to_string();
+    assert!(fault(written_loss(Durability::Disk, young, 3)).contains("level disk"));
+    assert!(fault(written_loss(Durability::Written, Duration::from_millis(21), 3)).contains("20 ms are allowed"));
+    assert!(fault(written_loss(Durability::Written, young, 4)).contains("the log goes on behind it"));
 }
