@@ -30,10 +30,9 @@ struct ChunkMemory {
 }
 
 impl ChunkMemory {
-    fn new(bytes: usize) -> Self {
+    fn new(bytes: usize, ledger: Arc<ChunkLedger>) -> Self {
         let bytes = bytes.max(1).next_multiple_of(ALIGN);
-        let (buf, ledger) = reuse::take(bytes);
-        Self { buf: ManuallyDrop::new(buf), ledger: Some(ledger) }
+        Self { buf: ManuallyDrop::new(reuse::take(bytes, &ledger)), ledger: Some(ledger) }
     }
 }
 
@@ -48,10 +47,17 @@ impl Drop for ChunkMemory {
 }
 
 impl TailChunk {
-    /// Memory for `bytes` bytes, rounded up to a multiple of [`ALIGN`](crate::ALIGN).
+    /// Memory for `bytes` bytes, rounded up to a multiple of [`ALIGN`](crate::ALIGN), counted in the thread's own ledger.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
-        let chunk = Self { memory: Arc::new(ChunkMemory::new(bytes)), filled: 0 };
+        Self::counted_in(bytes, &chunk_ledger())
+    }
+
+    /// Memory for `bytes` bytes, rounded up to a multiple of [`ALIGN`](crate::ALIGN), counted in `ledger` until its last
+    /// slice is gone.
+    #[must_use]
+    pub fn counted_in(bytes: usize, ledger: &Arc<ChunkLedger>) -> Self {
+        let chunk = Self { memory: Arc::new(ChunkMemory::new(bytes, Arc::clone(ledger))), filled: 0 };
         chunk.ledger().opened(chunk.capacity());
         chunk
     }

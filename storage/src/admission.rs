@@ -139,6 +139,12 @@ impl Admission {
         !self.queue.waiting.borrow().is_empty()
     }
 
+    /// What `judge` says of all reserved bytes and those that the front of the queue waits for; false if nobody waits.
+    pub(crate) fn front_wants(&self, judge: impl Fn(usize, usize) -> bool) -> bool {
+        let front = self.queue.waiting.borrow().front().map(|front| front.bytes);
+        front.is_some_and(|bytes| judge(self.queue.reserved.get(), bytes))
+    }
+
     /// Grants the front of the queue as far as there is room.
     pub(crate) fn admit(&self, has_room: impl Fn(usize, usize) -> bool) {
         loop {

@@ -125,6 +125,7 @@ impl Core {
         config: StoreConfig,
         journal: Journal,
     ) -> Self {
+        let ledger = Arc::new(ChunkLedger::new(config.cache_bytes_max));
         let segments = SegmentFiles::new(shard, &data_dir, config.segments_open_max);
         Self {
             shard: shard.clone(),
@@ -151,7 +152,7 @@ impl Core {
             clean: RefCell::new(VecDeque::new()),
             cache_bytes: Cell::new(0),
             partitions_cached: Cell::new(0),
-            ledger: ouzel_runtime::chunk_ledger(),
+            ledger,
             memory_work: Notify::new(),
             dirty_bytes: Cell::new(0),
             producer_count: Cell::new(0),
@@ -446,16 +447,22 @@ impl Core {
         self.cache_bytes.set(self.cache_bytes.get() + after - before);
     }
 
+    /// Whether chunks take more than they should, or than the producer who waits first can do with.
+    pub(crate) fn wants_memory(&self) -> bool {
+        crate::memory::is_tight(&self.ledger)
+            || self.admission.front_wants(|reserved, bytes| !crate::memory::has_room(&self.ledger, reserved, bytes))
+    }
+
     /// Evicts clean chunks while chunks take more than they should; what replies hold squeezes the cache.
     pub(crate) fn evict(&self) {
-        while crate::memory::is_tight(&self.ledger) {
+        while self.wants_memory() {
             let Some(id) = self.clean.borrow_mut().pop_front() else {
                 self.memory_work.notify_all();
                 return;
             };
             let Some(partition) = self.partitions.borrow().get(&id).cloned() else { continue };
             let mut partition = partition.borrow_mut();
-            while crate::memory::is_tight(&self.ledger) {
+            while self.wants_memory() {
                 let before = partition.cached_bytes();
                 if partition.evict_one().is_none() {
                     break;

@@ -37,14 +37,15 @@ pub(crate) fn has_room(ledger: &ChunkLedger, reserved: usize, bytes: usize) -> b
 /// Runs until the store stops.
 pub(crate) async fn reclaimer(core: Rc<Core>) {
     while !core.is_poisoned() && !core.journal_ended.get() {
-        let is_wanted = is_tight(&core.ledger) && core.clean.borrow().is_empty();
-        if !is_wanted {
-            core.admit();
+        // What is clean goes first; only if that is not enough is anything written.
+        core.evict();
+        core.admit();
+        if !core.wants_memory() {
             core.memory_work.notified().await;
             continue;
         }
         match reclaim(&core).await {
-            Ok(()) => core.admit(),
+            Ok(()) => {}
             Err(error) if error.is_disk_full() => {
                 core.set_disk_full(true);
                 core.shard.sleep(Duration::from_millis(500)).await;
@@ -55,7 +56,7 @@ pub(crate) async fn reclaimer(core: Rc<Core>) {
         // What cannot be freed now (open chunks, bytes that replies hold) is looked at again when something is appended.
         if core.admission.has_waiting() {
             core.shard.sleep(RETRY).await;
-        } else if is_tight(&core.ledger) && core.clean.borrow().is_empty() {
+        } else if core.wants_memory() {
             core.memory_work.notified().await;
         }
     }
@@ -94,7 +95,9 @@ async fn reclaim(core: &Rc<Core>) -> Result<(), StorageError> {
 
 #[cfg(test)]
 mod tests {
-    use ouzel_runtime::{TailChunk, chunk_ledger};
+    use std::sync::Arc;
+
+    use ouzel_runtime::{ChunkLedger, TailChunk};
 
     use super::*;
 
@@ -103,14 +106,13 @@ mod tests {
     #[test]
     fn chunks_that_nobody_can_free_keep_no_producer_out() {
         std::thread::spawn(|| {
-            let ledger = chunk_ledger();
-            ledger.set_budget(64 * KIB);
-            let open: Vec<_> = (0..4).map(|_| TailChunk::with_capacity(32 * KIB)).collect();
+            let ledger = Arc::new(ChunkLedger::new(64 * KIB));
+            let open: Vec<_> = (0..4).map(|_| TailChunk::counted_in(32 * KIB, &ledger)).collect();
             assert!(has_room(&ledger, 0, 1000 * KIB), "the first comes in whatever it is");
             assert!(has_room(&ledger, 1, 31 * KIB));
             assert!(!has_room(&ledger, 1, 32 * KIB));
             drop(open);
-            let mut full = TailChunk::with_capacity(32 * KIB);
+            let mut full = TailChunk::counted_in(32 * KIB, &ledger);
             full.append_zeros(32 * KIB);
             assert!(has_room(&ledger, 0, 32 * KIB));
             assert!(!has_room(&ledger, 0, 33 * KIB), "a full chunk can be freed: that is waited for");

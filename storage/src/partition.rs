@@ -21,12 +21,13 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ouzel_protocol::batch::BatchHeader;
 use ouzel_protocol::{LeaderEpoch, Offset, PartitionId};
 use ouzel_runtime::sync::Notify;
-use ouzel_runtime::{SharedSlice, TailChunk};
+use ouzel_runtime::{ChunkLedger, SharedSlice, TailChunk};
 
 use crate::config::{BLOCK, CHUNK_BYTES_MAX, PartitionConfig, SEGMENT_WRITE_BYTES_MAX};
 use crate::producers::ProducerState;
@@ -160,6 +161,8 @@ pub(crate) struct Partition {
     /// Journal files that cover log positions: (file number, position after the last byte it covers).
     coverage: VecDeque<(u64, u64)>,
     chunks: VecDeque<Chunk>,
+    /// Counts the memory of the chunks.
+    ledger: Arc<ChunkLedger>,
     /// Capacity of all chunks together, in bytes.
     cached_bytes: usize,
     batches: VecDeque<BatchRef>,
@@ -170,8 +173,9 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    pub(crate) fn new(id: PartitionId, config: PartitionConfig) -> Self {
+    pub(crate) fn new(id: PartitionId, config: PartitionConfig, ledger: Arc<ChunkLedger>) -> Self {
         Self {
+            ledger,
             id,
             config,
             phase: Phase::Open,
@@ -287,7 +291,7 @@ impl Partition {
                 // Powers of two: memory of that size is reused.
                 let capacity = bytes.len().max(last * 2).clamp(BLOCK, self.chunk_bytes_max).next_power_of_two();
                 self.cached_bytes += capacity;
-                self.chunks.push_back(Chunk { start: self.appended, bytes: TailChunk::with_capacity(capacity) });
+                self.chunks.push_back(Chunk { start: self.appended, bytes: TailChunk::counted_in(capacity, &self.ledger) });
                 continue;
             }
             let (now, later) = bytes.split_at(room.min(bytes.len()));

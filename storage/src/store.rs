@@ -8,12 +8,13 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use ouzel_protocol::batch::BatchHeader;
 use ouzel_protocol::{Durability, Incarnation, LeaderEpoch, Offset, PartitionId, ShardIndex};
-use ouzel_runtime::{Shard, SharedSlice, TailChunk};
+use ouzel_runtime::{ChunkLedger, Shard, SharedSlice, TailChunk};
 
 use crate::admission::Reservation;
 use crate::commit::commit_loop;
@@ -118,9 +119,8 @@ impl Store {
             state.free.push(file);
         }
         let core = Rc::new(Core::new(shard, data_dir.to_owned(), index.0, config, journal));
-        core.ledger.set_budget(core.config.cache_bytes_max);
         for (recovered, config) in partitions {
-            let mut partition = restore(recovered, config);
+            let mut partition = restore(core.ledger.clone(), recovered, config);
             core.rank(&mut partition);
             core.cache_changed(0, partition.cached_bytes());
             core.dirty_changed(0, partition.dirty_bytes());
@@ -172,7 +172,7 @@ impl Store {
 
     /// Opens a partition that has no record yet. Nothing is written; its files come with its first flush.
     pub fn open_partition(&self, id: PartitionId, config: PartitionConfig) {
-        self.0.partitions.borrow_mut().entry(id).or_insert_with(|| Rc::new(RefCell::new(Partition::new(id, config))));
+        self.0.partitions.borrow_mut().entry(id).or_insert_with(|| Rc::new(RefCell::new(Partition::new(id, config, self.0.ledger.clone()))));
     }
 
     /// Journals the drop, then removes the partition's files. Waiters for it wake.
@@ -491,8 +491,8 @@ async fn prepare_directories(shard: &Shard, data_dir: &Path, journal: &Path) -> 
 }
 
 /// Puts a recovered partition back into memory, ready for appends.
-fn restore(recovered: RecoveredPartition, config: PartitionConfig) -> Partition {
-    let mut partition = Partition::new(recovered.id, config);
+fn restore(ledger: Arc<ChunkLedger>, recovered: RecoveredPartition, config: PartitionConfig) -> Partition {
+    let mut partition = Partition::new(recovered.id, config, ledger);
     partition.ownership_epoch = recovered.ownership_epoch;
     partition.leader_epoch = recovered.leader_epoch;
     partition.log_start = recovered.log_start;

@@ -1,15 +1,18 @@
-//! The ledger of one core's chunk memory: what its chunks hold, whoever keeps them alive, and what waits to be used
+//! The ledger of an owner's chunk memory on one core: what its chunks hold, whoever keeps them alive, and what waits to be used
 //! again. Owns the counts; never allocates, frees or refuses. A chunk may end on
 //! another core than the one that made it, so the counts are atomic; they are read and raised on their own core.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, ThreadId};
 
 use super::reuse;
 
-/// Chunk memory of one core, in bytes.
+/// Chunk memory of one owner on one core, in bytes.
 #[derive(Debug)]
 pub struct ChunkLedger {
+    /// The thread that makes the chunks.
+    home: ThreadId,
     /// What all of it should stay within.
     budget: AtomicUsize,
     /// Chunks that somebody still holds: their owner, or a slice on its way out.
@@ -20,15 +23,18 @@ pub struct ChunkLedger {
     kept: AtomicUsize,
 }
 
-/// The ledger of the calling thread: every chunk that it makes is counted there until its last slice is gone.
+/// The ledger of the calling thread: a chunk that is made for nobody else's is counted there until its last slice is gone.
 #[must_use]
 pub fn chunk_ledger() -> Arc<ChunkLedger> {
     reuse::ledger()
 }
 
 impl ChunkLedger {
-    pub(super) fn new(budget: usize) -> Self {
+    /// An empty ledger with a budget in bytes, for chunks that the calling thread makes.
+    #[must_use]
+    pub fn new(budget: usize) -> Self {
         Self {
+            home: thread::current().id(),
             budget: AtomicUsize::new(budget),
             live: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
@@ -63,6 +69,11 @@ impl ChunkLedger {
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Whether the calling thread is the one that makes the chunks.
+    pub(super) fn is_at_home(&self) -> bool {
+        self.home == thread::current().id()
     }
 
     /// A chunk of `capacity` bytes takes appends from now on.

@@ -15,8 +15,10 @@ const BYTES_LARGEST: usize = ALIGN << (CLASSES - 1);
 const BUDGET_DEFAULT: usize = 128 * 1024 * 1024;
 
 struct Reused {
+    /// For chunks that belong to no other ledger.
     ledger: Arc<ChunkLedger>,
-    classes: [Vec<AlignedBuf>; CLASSES],
+    /// Memory and the ledger that counts it as kept.
+    classes: [Vec<(AlignedBuf, Arc<ChunkLedger>)>; CLASSES],
 }
 
 thread_local! {
@@ -30,13 +32,11 @@ pub(super) fn ledger() -> Arc<ChunkLedger> {
     REUSED.with_borrow(|reused| Arc::clone(&reused.ledger))
 }
 
-/// Memory of `bytes` bytes, a multiple of [`ALIGN`], counted as live in the ledger that comes with it.
-pub(super) fn take(bytes: usize) -> (AlignedBuf, Arc<ChunkLedger>) {
-    REUSED.with_borrow_mut(|reused| {
-        let buf = reused.take(bytes);
-        reused.ledger.made(bytes);
-        (buf, Arc::clone(&reused.ledger))
-    })
+/// Memory of `bytes` bytes, a multiple of [`ALIGN`], counted as live in `ledger`.
+pub(super) fn take(bytes: usize, ledger: &Arc<ChunkLedger>) -> AlignedBuf {
+    let buf = REUSED.with_borrow_mut(|reused| reused.take(bytes, ledger));
+    ledger.made(bytes);
+    buf
 }
 
 /// The last holder of a chunk is gone.
@@ -52,13 +52,13 @@ fn class_of(bytes: usize) -> Option<usize> {
 }
 
 impl Reused {
-    fn take(&mut self, bytes: usize) -> AlignedBuf {
+    fn take(&mut self, bytes: usize, ledger: &ChunkLedger) -> AlignedBuf {
         let kept = class_of(bytes).and_then(|class| self.classes[class].pop());
-        if let Some(buf) = kept {
-            self.ledger.kept_no_more(bytes);
+        if let Some((buf, keeper)) = kept {
+            keeper.kept_no_more(bytes);
             return buf;
         }
-        self.trim(self.ledger.excess(bytes));
+        self.trim(ledger.excess(bytes));
         AlignedBuf::zeroed(bytes)
     }
 
@@ -67,10 +67,10 @@ impl Reused {
         let mut freed = 0;
         for class in self.classes.iter_mut().rev() {
             while freed < bytes
-                && let Some(buf) = class.pop()
+                && let Some((buf, keeper)) = class.pop()
             {
                 freed += buf.capacity();
-                self.ledger.kept_no_more(buf.capacity());
+                keeper.kept_no_more(buf.capacity());
             }
         }
     }
@@ -78,11 +78,11 @@ impl Reused {
     fn keep(&mut self, buf: AlignedBuf, home: &Arc<ChunkLedger>) {
         let bytes = buf.capacity();
         if let Some(class) = class_of(bytes)
-            && Arc::ptr_eq(&self.ledger, home)
-            && self.ledger.excess(bytes) == 0
+            && home.is_at_home()
+            && home.excess(bytes) == 0
         {
-            self.ledger.kept(bytes);
-            self.classes[class].push(buf);
+            home.kept(bytes);
+            self.classes[class].push((buf, Arc::clone(home)));
         }
     }
 }
