@@ -291,7 +291,8 @@ impl Partition {
                 // Powers of two: memory of that size is reused.
                 let capacity = bytes.len().max(last * 2).clamp(BLOCK, self.chunk_bytes_max).next_power_of_two();
                 self.cached_bytes += capacity;
-                self.chunks.push_back(Chunk { start: self.appended, bytes: TailChunk::counted_in(capacity, &self.ledger) });
+                self.chunks
+                    .push_back(Chunk { start: self.appended, bytes: TailChunk::counted_in(capacity, &self.ledger) });
                 continue;
             }
             let (now, later) = bytes.split_at(room.min(bytes.len()));

@@ -172,7 +172,11 @@ impl Store {
 
     /// Opens a partition that has no record yet. Nothing is written; its files come with its first flush.
     pub fn open_partition(&self, id: PartitionId, config: PartitionConfig) {
-        self.0.partitions.borrow_mut().entry(id).or_insert_with(|| Rc::new(RefCell::new(Partition::new(id, config, self.0.ledger.clone()))));
+        self.0
+            .partitions
+            .borrow_mut()
+            .entry(id)
+            .or_insert_with(|| Rc::new(RefCell::new(Partition::new(id, config, self.0.ledger.clone()))));
     }
 
     /// Journals the drop, then removes the partition's files. Waiters for it wake.

@@ -127,10 +127,11 @@ fn a_refused_batch_leaves_no_hole() {
 fn what_was_seen_once_may_neither_change_nor_vanish() {
     let mut ledger = ledger();
     let (_, first) = ledger.sending(0, 0, Size::Small, 1);
-    let (_, other) = ledger.sending(1, 0, Size::Small, 1);
     pass(&mut ledger, &[stored(first, 1, 0, EPOCH)], 1).expect("seen");
+    let (_, other) = ledger.sending(1, 0, Size::Small, 1);
     assert!(sentence(pass(&mut ledger, &[], 0)).contains("is gone"));
-    assert!(sentence(pass(&mut ledger, &[stored(other, 1, 0, EPOCH)], 1)).contains("held another record"));
+    let said = sentence(pass(&mut ledger, &[stored(other, 1, 0, EPOCH)], 1));
+    assert!(said.contains("held another record"), "{said}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! A broker may be running on the directory: files then change while they are read. Damage is therefore reported only
 //! if it is found again, at the same place, when everything is read once more.
 
+mod clean_mark;
 mod data_dir;
 mod findings;
 mod journal;
@@ -36,6 +37,7 @@ enum Kind {
     Check,
     Index,
     MetadataFile,
+    CleanMark,
 }
 
 /// What an inspection found: for people, for programs, and what is wrong.
@@ -82,6 +84,7 @@ fn inspect(kind: Kind, path: &Path, verify: bool) -> Result<Inspection> {
         Kind::Index => segment::inspect_index(path),
         Kind::MetadataDir => metadata::inspect_directory(path),
         Kind::MetadataFile => metadata::inspect_file(path),
+        Kind::CleanMark => clean_mark::inspect(path),
     }
 }
 
@@ -112,10 +115,11 @@ fn kind_of(path: &Path) -> Result<Kind> {
         (".log", Kind::MetadataFile),
         ("checkpoint.0", Kind::Checkpoint),
         ("checkpoint.1", Kind::Checkpoint),
+        (clean_mark::NAME, Kind::CleanMark),
     ];
     kinds.into_iter().find(|(suffix, _)| name.ends_with(suffix)).map(|(_, kind)| kind).with_context(|| {
         format!(
-            "{} is no file of ouzel: journal, checkpoint, segment, check, index and metadata log are",
+            "{} is no file of ouzel: journal, checkpoint, segment, check, index, metadata log and clean-stop are",
             path.display()
         )
     })

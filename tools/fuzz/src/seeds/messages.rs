@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use ouzel_protocol::native::*;
 use ouzel_protocol::{
-    CorrelationId, Durability, ErrorCode, LeaderEpoch, MetadataVersion, NodeId, Offset, PartitionIndex, ShardIndex,
-    TopicId,
+    CorrelationId, Durability, ErrorCode, LeaderEpoch, MetadataVersion, NodeId, Offset, PartitionIndex, ProducerEpoch,
+    ProducerId, ShardIndex, TopicId,
 };
 
 const TOPIC: TopicId = TopicId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
@@ -92,6 +92,24 @@ fn requests(target: &str) -> Option<Vec<Vec<u8>>> {
             },
         ],
         "describe-topic-request" => encoded![DescribeTopicRequest { name: "orders".into() }],
+        "init-producer-id-request" => encoded![
+            InitProducerIdRequest { transactional_id: None },
+            InitProducerIdRequest { transactional_id: Some("payments".into()) },
+        ],
+        "init-producer-id-reply" => encoded![
+            InitProducerIdReply {
+                error: ErrorCode::None,
+                message: String::new(),
+                producer_id: ProducerId(4_000),
+                producer_epoch: ProducerEpoch(0),
+            },
+            InitProducerIdReply {
+                error: ErrorCode::Overloaded,
+                message: "later".into(),
+                producer_id: ProducerId(0),
+                producer_epoch: ProducerEpoch(0),
+            },
+        ],
         "describe-node-request" => encoded![DescribeNodeRequest {}],
         "list-topics-request" => encoded![ListTopicsRequest {}],
         _ => return None,
