@@ -69,8 +69,9 @@ impl File {
     /// undefined and keeps the buffer until the kernel is done with it.
     ///
     /// # Errors
-    /// `InvalidInput` for misalignment (caller); else the disk's error, which is sticky: every later write and sync of this
-    /// file fails with the same kind, because nobody knows what the disk holds.
+    /// `InvalidInput` for misalignment (caller); `StorageFull` for want of space: the range is undefined and may be written
+    /// again. Else the disk's error, which is sticky: every later write and sync of this file fails with the same kind,
+    /// because nobody knows what the disk holds.
     pub async fn write_at<B: AlignedRead>(&self, buf: B, offset: u64) -> (io::Result<()>, B) {
         let (result, buf) = self.inner.write_all(buf.into_write_buf(), offset).await;
         (result, B::from_write_buf(buf))
@@ -175,7 +176,10 @@ impl FileInner {
                 Err(error) => Some(error),
             };
             if let Some(error) = error {
-                self.poison(&error);
+                // For want of space nothing of the range is promised, and that is known: it may be written again.
+                if error.kind() != io::ErrorKind::StorageFull {
+                    self.poison(&error);
+                }
                 return (Err(error), buf);
             }
         }

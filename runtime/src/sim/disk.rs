@@ -43,6 +43,19 @@ impl Fault {
     }
 }
 
+/// Which operations [`SimDisk::fail_nth`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpClass {
+    /// Reads of file bytes.
+    Read,
+    /// Writes of file bytes.
+    Write,
+    /// fdatasyncs, and syncs of directories.
+    Sync,
+    /// Whatever may need space: writes, allocations, new files and directories.
+    Space,
+}
+
 /// How a run ends before its main future does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -63,6 +76,8 @@ pub struct DiskStats {
     pub writes: u64,
     /// fdatasyncs issued.
     pub syncs: u64,
+    /// Operations that failed because they were asked to.
+    pub faults: u64,
     /// Power cuts.
     pub cuts: u64,
     /// Kills.
@@ -125,6 +140,18 @@ impl SimDisk {
         let mut state = self.state.borrow_mut();
         let at = state.stats.ops + n.max(1);
         state.faults.insert(at, fault);
+    }
+
+    /// Makes the `n`th operation of a class issued from now fail, once; 1 is the next one. Replaces what was asked before.
+    pub fn fail_nth(&self, class: OpClass, n: u64, fault: Fault) {
+        self.state.borrow_mut().class_fault = Some((class, n.max(1), fault));
+    }
+
+    /// Takes back every fault that was asked for and has not happened.
+    pub fn heal(&self) {
+        let mut state = self.state.borrow_mut();
+        state.class_fault = None;
+        state.faults.clear();
     }
 
     /// Bounds the sum of all file lengths; what would pass it fails with ENOSPC.
@@ -330,6 +357,31 @@ mod tests {
         assert_eq!(disk.finish(allocate).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
         done(&disk, Request::Sync { file });
         assert_eq!(disk.durable_bytes(Path::new(FILE)).unwrap()[..4096], [2; 4096]);
+    }
+
+    #[test]
+    fn the_nth_operation_of_a_class_fails_once_and_others_are_not_counted() {
+        let (disk, file) = disk_with_file(7);
+        disk.fail_nth(OpClass::Sync, 2, Fault::Eio);
+        done(&disk, write(file, 0, 1));
+        done(&disk, Request::Sync { file });
+        done(&disk, write(file, 0, 2));
+        let sync = disk.start(Request::Sync { file });
+        assert!(disk.finish(sync).is_err());
+        done(&disk, Request::Sync { file });
+        assert_eq!(disk.stats().faults, 1);
+        disk.fail_nth(OpClass::Space, 1, Fault::Enospc);
+        disk.heal();
+        done(&disk, write(file, 0, 3));
+    }
+
+    #[test]
+    fn what_has_no_name_any_more_takes_no_space() {
+        let (disk, file) = disk_with_file(8);
+        disk.set_capacity(4096);
+        done(&disk, write(file, 0, 1));
+        done(&disk, Request::RemoveFile(FILE.into()));
+        assert!(matches!(done(&disk, Request::FreeBytes("/d".into())), Reply::Number(4096)));
     }
 
     #[test]

@@ -10,5 +10,5 @@ mod state;
 mod tests;
 mod trace;
 
-pub use disk::{DiskStats, Fault, SimDisk, Stop};
+pub use disk::{DiskStats, Fault, OpClass, SimDisk, Stop};
 pub use driver::{SimOutcome, run_sim};

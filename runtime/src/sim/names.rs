@@ -242,6 +242,21 @@ impl Names {
         files
     }
 
+    /// The files that a process can reach by name now.
+    pub(super) fn named(&self) -> BTreeSet<FileId> {
+        let mut files = BTreeSet::new();
+        let mut pending = vec![ROOT];
+        while let Some(dir) = pending.pop() {
+            for node in self.dirs[&dir].live.values() {
+                match node {
+                    Node::File(file) => drop(files.insert(*file)),
+                    Node::Dir(child) => pending.push(*child),
+                }
+            }
+        }
+        files
+    }
+
     fn directory(&mut self, dir: DirId) -> &mut Directory {
         self.dirs.get_mut(&dir).expect("every name leads to a directory that exists")
     }

@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::contents::{Change, Contents, CutTemper, Fate, SECTOR_BYTES};
-use super::disk::{DiskStats, Fault, Stop};
+use super::disk::{DiskStats, Fault, OpClass, Stop};
 use super::names::{DirMark, FileId, Listed, Names};
 use super::trace::Trace;
 
@@ -31,6 +31,23 @@ pub(super) enum Request {
     SyncDir(PathBuf),
     ReadDir(PathBuf),
     FreeBytes(PathBuf),
+}
+
+impl Request {
+    fn is_of(&self, class: OpClass) -> bool {
+        match class {
+            OpClass::Read => matches!(self, Request::Read { .. }),
+            OpClass::Write => matches!(self, Request::Write { .. }),
+            OpClass::Sync => matches!(self, Request::Sync { .. } | Request::SyncDir(_)),
+            OpClass::Space => matches!(
+                self,
+                Request::Write { .. }
+                    | Request::Allocate { .. }
+                    | Request::Open { create: true, .. }
+                    | Request::CreateDirAll(_)
+            ),
+        }
+    }
 }
 
 /// What a completed operation brings back.
@@ -63,6 +80,8 @@ pub(super) struct State {
     pub(super) files: BTreeMap<FileId, Contents>,
     in_flight: BTreeMap<Ticket, InFlight>,
     pub(super) faults: BTreeMap<u64, Fault>,
+    /// The operation of this class that is so many from now fails.
+    pub(super) class_fault: Option<(OpClass, u64, Fault)>,
     pub(super) stop_at: Option<(u64, Stop)>,
     pub(super) stopped: Option<Stop>,
     pub(super) capacity_bytes: u64,
@@ -78,6 +97,7 @@ impl State {
             files: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             faults: BTreeMap::new(),
+            class_fault: None,
             stop_at: None,
             stopped: None,
             capacity_bytes: u64::MAX,
@@ -93,6 +113,7 @@ impl State {
             files: self.files.clone(),
             in_flight: BTreeMap::new(),
             faults: self.faults.clone(),
+            class_fault: self.class_fault,
             stop_at: self.stop_at,
             stopped: self.stopped,
             capacity_bytes: self.capacity_bytes,
@@ -125,10 +146,20 @@ impl State {
             Request::SyncDir(path) => Some(self.names.sync_mark(path)),
             _ => None,
         };
-        let fault = self.faults.remove(&self.stats.ops);
+        let fault = self.faults.remove(&self.stats.ops).or_else(|| self.take_class_fault(&request));
+        self.stats.faults += u64::from(fault.is_some());
         self.in_flight.insert(ticket, InFlight { request, fault, file_mark, dir_mark });
         self.event();
         ticket
+    }
+
+    fn take_class_fault(&mut self, request: &Request) -> Option<Fault> {
+        let (class, left, fault) = self.class_fault?;
+        if !request.is_of(class) {
+            return None;
+        }
+        self.class_fault = (left > 1).then_some((class, left - 1, fault));
+        (left == 1).then_some(fault)
     }
 
     pub(super) fn finish(&mut self, ticket: Ticket) -> io::Result<Reply> {
@@ -289,8 +320,10 @@ impl State {
         self.capacity_bytes != u64::MAX && more_bytes > 0 && self.used_bytes() + more_bytes > self.capacity_bytes
     }
 
+    /// Bytes of every file that has a name: what is unlinked gives its space back at once.
     fn used_bytes(&self) -> u64 {
-        self.files.values().map(|contents| contents.len() as u64).sum()
+        let named = self.names.named();
+        named.iter().filter_map(|file| self.files.get(file)).map(|contents| contents.len() as u64).sum()
     }
 
     pub(super) fn contents(&mut self, file: FileId) -> io::Result<&mut Contents> {
