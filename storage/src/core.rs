@@ -26,6 +26,12 @@ use crate::segment::{OpenSegment, SegmentFiles};
 /// Below this share of the dirty budget only full pieces are flushed.
 const DIRTY_SHARE_RELAXED: f64 = 0.5;
 
+/// How long background work waits before it tries again what a full disk or a failed read prevented.
+pub(crate) const RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Failed reads in a row that background work puts up with.
+const READ_FAILURES_MAX: u32 = 10;
+
 /// Counters of one shard's storage since its start. Sizes in bytes.
 #[derive(Clone, Debug, Default)]
 pub struct StoreStats {
@@ -86,6 +92,8 @@ pub(crate) struct Core {
     pub(crate) stopping: Cell<bool>,
     pub(crate) disk_full: Cell<bool>,
     poison: RefCell<Option<StorageError>>,
+    /// Reads that failed in background work since the last flush that went well.
+    read_failures: Cell<u32>,
     /// Partitions worth a segment write.
     pub(crate) flush_queue: RefCell<VecDeque<PartitionId>>,
     flush_queued: RefCell<BTreeSet<PartitionId>>,
@@ -141,6 +149,7 @@ impl Core {
             stopping: Cell::new(false),
             disk_full: Cell::new(false),
             poison: RefCell::new(None),
+            read_failures: Cell::new(0),
             flush_queue: RefCell::new(VecDeque::new()),
             flush_queued: RefCell::new(BTreeSet::new()),
             ranks: FlushRanks::default(),
@@ -208,6 +217,39 @@ impl Core {
         tracing::error!(shard = self.shard_index, %error, "log poisoned: no append is acknowledged until a restart");
         *self.poison.borrow_mut() = Some(error);
         self.wake_everyone();
+    }
+
+    /// What a write or sync outside of the journal came to. A full disk is a state; any other failure of them poisons the
+    /// log here, whoever asked for the write; a failed read is its caller's matter.
+    pub(crate) fn settled<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+        if let Err(error) = &result {
+            if error.is_disk_full() {
+                self.set_disk_full(true);
+            } else if matches!(error, StorageError::Io { .. }) && !error.is_read_failure() {
+                self.poison(error.clone());
+                return Err(error.clone().poison());
+            }
+        }
+        result
+    }
+
+    /// Background work failed. A full disk, and a read that fails now and then, are tried again after a while; whatever
+    /// else it is, and a read that keeps failing, poisons the log: the journal could never be given back.
+    pub(crate) async fn background_failed(&self, error: StorageError) {
+        if error.is_disk_full() {
+            self.set_disk_full(true);
+        } else if error.is_read_failure() && self.read_failures.get() < READ_FAILURES_MAX {
+            self.read_failures.set(self.read_failures.get() + 1);
+            tracing::warn!(shard = self.shard_index, %error, "moving records into segments is tried again");
+        } else {
+            return self.poison(error);
+        }
+        self.shard.sleep(RETRY_AFTER).await;
+    }
+
+    /// Background work went well.
+    pub(crate) fn background_went_well(&self) {
+        self.read_failures.set(0);
     }
 
     pub(crate) fn wake_everyone(&self) {

@@ -129,6 +129,15 @@ impl StorageError {
         }
     }
 
+    /// Whether nothing was changed on the disk and nothing about it became unknown: opening and reading failed. Such a
+    /// failure may be tried again; after a failed write or sync nobody knows what the disk holds.
+    pub(crate) fn is_read_failure(&self) -> bool {
+        match self {
+            Self::Io { stage, .. } => ["read", "open", "size"].iter().any(|start| stage.starts_with(start)),
+            _ => false,
+        }
+    }
+
     pub(crate) fn is_disk_full(&self) -> bool {
         match self {
             Self::Io { source, .. } | Self::Poisoned { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,

@@ -38,21 +38,13 @@ pub(crate) async fn flusher(core: Rc<Core>, rank: usize) {
             // Nothing could be written (dropped meanwhile, or not durable yet): the next sync looks again.
             Ok(0) => {}
             Ok(_) => core.flush_if_ready(),
-            Err(error) => flush_failed(&core, id, error).await,
+            Err(error) => {
+                core.background_failed(error).await;
+                if let Ok(partition) = core.partition(id) {
+                    core.queue_flush(&partition.borrow());
+                }
+            }
         }
-    }
-}
-
-/// A full disk is a state: the flush is tried again. Anything else poisons the log.
-async fn flush_failed(core: &Rc<Core>, id: PartitionId, error: StorageError) {
-    if !error.is_disk_full() {
-        core.poison(error);
-        return;
-    }
-    core.set_disk_full(true);
-    core.shard.sleep(std::time::Duration::from_millis(500)).await;
-    if let Ok(partition) = core.partition(id) {
-        core.queue_flush(&partition.borrow());
     }
 }
 
@@ -93,9 +85,10 @@ async fn write_pieces(core: &Rc<Core>, partition: &Rc<RefCell<Partition>>) -> Re
             let id = SegmentId { partition: partition.id, base: piece.segment_base };
             (piece, id, segment.start, partition.written)
         };
-        let segment = core.open_segment(id).await?;
+        let segment = core.settled(core.open_segment(id).await)?;
         let bytes = piece.end - written_before;
-        segment.write(piece.position, piece.parts, start, &piece.batches).await?;
+        core.settled(segment.write(piece.position, piece.parts, start, &piece.batches).await)?;
+        core.background_went_well();
         core.stats.borrow_mut().segment_bytes += bytes;
         total += bytes;
         {

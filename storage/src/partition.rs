@@ -362,18 +362,18 @@ impl Partition {
         Some(pieces)
     }
 
-    /// Log position where the batch that straddles `written` ends: what a disk read must add from memory to end
+    /// Log position where the batch that straddles `synced` ends: what a disk read must add from memory to end
     /// on a whole batch.
     pub(crate) fn straddle_end(&self) -> u64 {
-        let first = self.batches.partition_point(|batch| batch.position < self.written);
+        let first = self.batches.partition_point(|batch| batch.position < self.synced);
         let end = match self.batches.get(first) {
             Some(batch) => batch.position,
-            None => self.segments.back().map_or(self.written, |segment| segment.end),
+            None => self.segments.back().map_or(self.synced, |segment| segment.end),
         };
-        // A roll's padding also lies between `written` and the next batch; it ends no batch.
+        // A roll's padding also lies between `synced` and the next batch; it ends no batch.
         let segment_end =
-            self.segments.iter().find(|segment| segment.end >= self.written).map_or(end, |segment| segment.end);
-        end.min(segment_end).min(self.durable).max(self.written)
+            self.segments.iter().find(|segment| segment.end >= self.synced).map_or(end, |segment| segment.end);
+        end.min(segment_end).min(self.durable).max(self.synced)
     }
 
     /// What a carry re-journals: everything that no synced segment holds, in the active segment. What is appended but

@@ -17,6 +17,9 @@ use crate::error::StorageError;
 use crate::format::check::SegmentId;
 use crate::partition::{Partition, align_up};
 
+/// Cuts in a row that a read keeps up with.
+const REPLANS_MAX: usize = 4;
+
 /// What a read will do; owns everything it needs.
 #[derive(Debug)]
 pub struct ReadPlan(Kind);
@@ -30,7 +33,10 @@ enum Kind {
 #[derive(Debug)]
 struct DiskPlan {
     segment: SegmentId,
-    /// Bytes the segment file held when the plan was made.
+    /// How often the log had been cut when the plan was made.
+    cuts: u64,
+    /// Bytes of the segment file that were synced when the plan was made: after a failed sync the file may hold
+    /// anything behind them, and memory has it all.
     valid: u64,
     end_offset: Offset,
     from: Offset,
@@ -79,12 +85,13 @@ pub(crate) fn plan(
     let at = partition.segments.iter().rposition(|segment| segment.base <= from).unwrap_or(0);
     let segment = &partition.segments[at];
     let segment_end = align_up(segment.end);
-    let valid = partition.written.clamp(segment.start, segment_end) - segment.start;
-    let in_this_segment = partition.written >= segment.start && partition.written < segment_end;
+    let valid = partition.synced.clamp(segment.start, segment_end) - segment.start;
+    let in_this_segment = partition.synced >= segment.start && partition.synced < segment_end;
     let straddle =
-        if in_this_segment { partition.slices(partition.written, partition.straddle_end()) } else { Vec::new() };
+        if in_this_segment { partition.slices(partition.synced, partition.straddle_end()) } else { Vec::new() };
     Ok(ReadPlan(Kind::Disk(DiskPlan {
         segment: SegmentId { partition: partition.id, base: segment.base },
+        cuts: partition.cuts,
         valid,
         end_offset: segment.end_offset.min(partition.durable_end),
         from,
@@ -96,15 +103,36 @@ pub(crate) fn plan(
 
 /// See [`crate::Store::read`].
 pub(crate) async fn execute(core: &Rc<Core>, plan: ReadPlan) -> Result<Vec<Bytes>, StorageError> {
-    match plan.0 {
-        Kind::Memory(parts) => Ok(parts),
-        Kind::Disk(plan) => read_disk(core, plan).await,
+    let mut plan = plan;
+    for _ in 0..REPLANS_MAX {
+        let error = match &plan.0 {
+            Kind::Memory(parts) => return Ok(parts.clone()),
+            Kind::Disk(disk) => match read_disk(core, disk).await {
+                Err(error) if is_overtaken(core, disk)? => error,
+                result => return result,
+            },
+        };
+        // What failed is no longer part of the log: the log as it is now answers, with an offset out of range if need be.
+        let Kind::Disk(disk) = &plan.0 else { return Err(error) };
+        let handle = core.partition(disk.segment.partition)?;
+        plan = self::plan(&handle.borrow(), disk.from, disk.bytes_max, disk.at_least_one)?;
+    }
+    match &plan.0 {
+        Kind::Memory(parts) => Ok(parts.clone()),
+        Kind::Disk(disk) => read_disk(core, disk).await,
     }
 }
 
-async fn read_disk(core: &Rc<Core>, plan: DiskPlan) -> Result<Vec<Bytes>, StorageError> {
+/// Whether the log was cut, or lost its beginning, since the plan was made.
+fn is_overtaken(core: &Rc<Core>, plan: &DiskPlan) -> Result<bool, StorageError> {
+    let handle = core.partition(plan.segment.partition)?;
+    let partition = handle.borrow();
+    Ok(partition.cuts != plan.cuts || !partition.segments.iter().any(|segment| segment.base == plan.segment.base))
+}
+
+async fn read_disk(core: &Rc<Core>, plan: &DiskPlan) -> Result<Vec<Bytes>, StorageError> {
     if plan.valid == 0 {
-        return read_straddle(&plan, Vec::new());
+        return read_straddle(plan, Vec::new());
     }
     let open = core.open_segment(plan.segment).await?;
     let mut position = open.index.borrow().floor_by_offset(plan.from).map_or(0, |slot| slot.position).min(plan.valid);
@@ -158,12 +186,12 @@ async fn read_disk(core: &Rc<Core>, plan: DiskPlan) -> Result<Vec<Bytes>, Storag
         } else if start + bytes as u64 >= plan.valid {
             // The batch crosses the written boundary: its beginning is here, its end in memory.
             let head = window.get((position - start) as usize..).unwrap_or(&[]).to_vec();
-            return read_straddle(&plan, head);
+            return read_straddle(plan, head);
         } else {
             wanted = wanted.max(missing);
         }
     }
-    read_straddle(&plan, Vec::new())
+    read_straddle(plan, Vec::new())
 }
 
 fn taken_bytes(window: &Bytes, take: Option<(usize, usize)>) -> Vec<Bytes> {

@@ -43,12 +43,8 @@ pub(crate) async fn recycler(core: Rc<Core>) {
         };
         match recycle(&core, number).await {
             Ok(()) => {}
-            Err(error) if error.is_disk_full() => {
-                core.set_disk_full(true);
-                core.shard.sleep(std::time::Duration::from_millis(500)).await;
-            }
             Err(StorageError::Closing) => return,
-            Err(error) => core.poison(error),
+            Err(error) => core.background_failed(error).await,
         }
         core.admit();
     }
@@ -235,13 +231,13 @@ async fn sync_where(core: &Rc<Core>, wanted: impl Fn(&Partition) -> bool) -> Res
     let dirty = core.segments.dirty(|id| targets.contains_key(&id));
     let pressed = core.admission.has_waiting();
     let limit = if pressed { SYNCS_IN_FLIGHT_PRESSED } else { SYNCS_IN_FLIGHT };
-    for_each_limited(core, dirty, limit, |core, segment: Rc<OpenSegment>| async move {
+    let synced = for_each_limited(core, dirty, limit, |core, segment: Rc<OpenSegment>| async move {
         let synced = segment.sync().await?;
         core.stats.borrow_mut().segment_fdatasyncs += synced;
         Ok(())
-    })
-    .await?;
-    core.segments.sync_directories().await?;
+    });
+    core.settled(synced.await)?;
+    core.settled(core.segments.sync_directories().await)?;
     for (handle, written, cuts) in targets.into_values() {
         let mut partition = handle.borrow_mut();
         if partition.cuts == cuts {
@@ -286,6 +282,10 @@ where
 /// Writes the state of every partition into the older checkpoint slot, with replay starting behind file `number`.
 pub(crate) async fn write_checkpoint(core: &Rc<Core>, number: u64) -> Result<(), StorageError> {
     let _one_at_a_time = core.checkpointing.acquire(1).await;
+    core.settled(checkpoint_after(core, number).await)
+}
+
+async fn checkpoint_after(core: &Rc<Core>, number: u64) -> Result<(), StorageError> {
     let generation = core.journal.checkpoint_generation.get() + 1;
     let bytes = {
         let (replay_sequence, replay_previous_checksum) = core.journal.replay_start_after(number);

@@ -185,6 +185,15 @@ impl OpenSegment {
         if !self.dirty.replace(false) {
             return Ok(0);
         }
+        let synced = self.sync_all().await;
+        if synced.is_err() {
+            // Nothing of what was dirty is known to be durable: whoever tries again finds it dirty still.
+            self.dirty.set(true);
+        }
+        synced
+    }
+
+    async fn sync_all(&self) -> Result<u64, StorageError> {
         let check = self.check.borrow().to_bytes();
         let index = self.index.borrow().to_bytes();
         let mut check_side = self.check_side.take().expect("one sync at a time");
@@ -270,14 +279,12 @@ impl OpenSegment {
     }
 
     pub(crate) fn corrupt(&self, position: u64, detail: String) -> StorageError {
-        let error = StorageError::Corrupt {
+        StorageError::Corrupt {
             what: "segment",
             path: self.path.clone(),
             position,
             detail: format!("partition {} segment {}: {detail}", self.id.partition, self.id.base),
-        };
-        tracing::error!(%error, "damaged bytes are not served");
-        error
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::partition::{BatchRef, Partition, Phase, Segment};
 use crate::producers::ProducerState;
 use crate::recycle::{sync_segments, write_checkpoint};
 use crate::replay::carried_prefix;
-use crate::segment::{partition_dir, segment_path};
+use crate::segment::{OpenSegment, partition_dir, segment_path};
 use crate::store::{SharedPartition, Store, shared_bytes};
 use crate::view::SegmentView;
 
@@ -67,6 +67,10 @@ fn entry(kind: EntryKind, handle: &SharedPartition, partition: &Partition, parts
 
 /// Journals one entry and waits until it is durable.
 async fn journal_entry(core: &Rc<Core>, entry: QueuedEntry) -> Result<u64, StorageError> {
+    if core.is_poisoned() || core.journal_ended.get() {
+        // No commit will ever take it.
+        return Err(core.poisoned().unwrap_or(StorageError::Closing));
+    }
     let (sender, receiver) = oneshot::channel();
     core.journal.enqueue(QueuedEntry { done: Some(sender), ..entry });
     receiver.await.map_err(|_| core.poisoned().unwrap_or(StorageError::Closing))
@@ -137,6 +141,11 @@ async fn cut_log(core: &Rc<Core>, handle: &SharedPartition, to: Offset) -> Resul
     let mut cut = find_cut(core, handle, to).await?;
     cut.producers = producers_at(core, handle, cut.end_offset).await?;
     let id = handle.borrow().id;
+    // Opened before the entry: once that is durable, nothing may fail any more but what poisons the log.
+    let open = match cut.boundary {
+        0 => None,
+        _ => Some(core.open_segment(SegmentId { partition: id, base: cut.segment.base }).await?),
+    };
     if !mutation::is(Mutation::NoTruncateEntry) {
         let entry = {
             let partition = handle.borrow();
@@ -158,9 +167,17 @@ async fn cut_log(core: &Rc<Core>, handle: &SharedPartition, to: Offset) -> Resul
         };
         journal_entry(core, entry).await?;
     }
-    let removed = apply_cut(core, handle, &cut).await?;
-    if !mutation::is(Mutation::NoTruncateEntry) {
-        write_checkpoint(core, core.journal.before_oldest()).await?;
+    let removed = apply_cut(core, handle, &cut, open).await;
+    while !mutation::is(Mutation::NoTruncateEntry) {
+        match write_checkpoint(core, core.journal.before_oldest()).await {
+            Ok(()) => break,
+            // The ranges behind the cut may not be overwritten before: the partition waits for space.
+            Err(error) if error.is_disk_full() => core.background_failed(error).await,
+            Err(error) => {
+                core.poison(error.clone());
+                return Err(error);
+            }
+        }
     }
     for base in removed {
         core.segments.forget(id, base);
@@ -170,15 +187,18 @@ async fn cut_log(core: &Rc<Core>, handle: &SharedPartition, to: Offset) -> Resul
 }
 
 /// The last effect: memory stands where the entry says. Returns the bases of segments that are gone.
-async fn apply_cut(core: &Rc<Core>, handle: &SharedPartition, cut: &Cut) -> Result<Vec<Offset>, StorageError> {
+async fn apply_cut(
+    core: &Rc<Core>,
+    handle: &SharedPartition,
+    cut: &Cut,
+    open: Option<Rc<OpenSegment>>,
+) -> Vec<Offset> {
     let id = handle.borrow().id;
     // A sync in flight would write the ranges it saw before the cut.
     let _no_sync = core.syncing.acquire(1).await;
-    if cut.boundary > 0 {
-        let open = core.open_segment(SegmentId { partition: id, base: cut.segment.base }).await?;
-        open.truncate(cut.boundary, cut.max_timestamp);
-    } else {
-        core.segments.forget(id, cut.segment.base);
+    match open {
+        Some(open) => open.truncate(cut.boundary, cut.max_timestamp),
+        None => core.segments.forget(id, cut.segment.base),
     }
     let mut partition = handle.borrow_mut();
     let (dirty, cached) = (partition.dirty_bytes(), partition.cached_bytes());
@@ -207,7 +227,7 @@ async fn apply_cut(core: &Rc<Core>, handle: &SharedPartition, cut: &Cut) -> Resu
     partition.moved.notify_all();
     core.dirty_changed(dirty, partition.dirty_bytes());
     core.cache_changed(cached, partition.cached_bytes());
-    Ok(removed)
+    removed
 }
 
 /// The batches that start in `bytes`, whose first byte stands at log position `at`.
@@ -345,6 +365,9 @@ pub(crate) async fn drop_partition(store: &Store, id: PartitionId) -> Result<(),
     let core = store.core();
     let handle = core.partition(id)?;
     let entry = {
+        if let Some(error) = core.poisoned() {
+            return Err(error);
+        }
         let mut partition = handle.borrow_mut();
         partition.phase = Phase::Dropped;
         partition.moved.notify_all();

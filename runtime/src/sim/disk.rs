@@ -108,6 +108,11 @@ impl SimDisk {
         SimDisk { state: Rc::new(RefCell::new(copy)) }
     }
 
+    /// Draws cuts and the extent of faults from another seed from now on: copies of one disk then differ.
+    pub fn reseed(&self, seed: u64) {
+        self.state.borrow_mut().reseed(seed);
+    }
+
     /// Cuts the power at the `events`th disk event from now; an operation is two events, issued and completed.
     /// 1 is the next event: if that is a write being issued, the write is in flight when the lights go out.
     pub fn cut_power_after(&self, events: u64) {

@@ -51,7 +51,7 @@ pub(crate) struct Expected {
     batches: BTreeMap<Offset, Seen>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Log {
     timeline: BTreeMap<Offset, Entry>,
     end: Offset,
@@ -81,7 +81,7 @@ pub(crate) struct Counts {
 }
 
 /// All that is known about all partitions of one simulated node.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     logs: BTreeMap<PartitionId, Log>,
     placed: BTreeMap<(PartitionId, LeaderEpoch, Offset), BatchId>,

@@ -89,10 +89,18 @@ impl Load {
             let records = rng.random_range(1..=40);
             let reservation = match open.store.reserve(bytes).await {
                 Ok(reservation) => reservation,
+                Err(error) if self.node.world.excuses(&error) => {
+                    self.refused(&mut rng, &error).await;
+                    continue;
+                }
                 Err(error) => return self.violate(format!("reserve of {bytes} bytes failed: {error}")),
             };
             if open.busy.get() || open.gone.get() {
                 drop(reservation);
+                if self.changes_done.get() {
+                    // A failing disk left it half-way through a change: only a restart opens it again.
+                    self.batches_left.set(self.batches_left.get().saturating_sub(1));
+                }
                 self.pause(&mut rng, 300).await;
                 continue;
             }
@@ -103,6 +111,10 @@ impl Load {
             let epoch = LeaderEpoch(open.epoch.get());
             let appended = match open.store.append(reservation, open.partition, epoch, &header, &batch) {
                 Ok(appended) => appended,
+                Err(error) if self.node.world.excuses(&error) => {
+                    self.refused(&mut rng, &error).await;
+                    continue;
+                }
                 Err(error) => return self.violate(format!("append failed: {error}")),
             };
             let base = appended.base_offset;
@@ -125,6 +137,14 @@ impl Load {
         drop(permits.acquire(self.plan.in_flight).await);
     }
 
+    /// A failing disk refused a batch. A full one is waited for, because that is a state; another shard may still work.
+    async fn refused(&self, rng: &mut SmallRng, error: &StorageError) {
+        if matches!(error, StorageError::DiskFull { .. }) {
+            return self.pause(rng, 1_000_000).await;
+        }
+        self.batches_left.set(self.batches_left.get().saturating_sub(1));
+    }
+
     fn settle(&self, open: &Open, seen: &Seen, asked: Durability, ack: Result<Durability, StorageError>) {
         self.node.world.note_stats(open.shard_index, open.store.stats());
         match ack {
@@ -139,6 +159,7 @@ impl Load {
             }
             // A truncation or drop may overtake an acknowledgement.
             Err(_) if open.gone.get() || open.epoch.get() != seen.epoch.0 || open.busy.get() => {}
+            Err(error) if self.node.world.excuses(&error) => {}
             Err(error) => self.violate(format!("partition {}: batch at {} failed: {error}", open.partition, seen.base)),
         }
     }
@@ -188,7 +209,8 @@ impl Load {
             },
             Err(error) => {
                 // What a reader was about to get may be truncated or dropped under it; it may then be refused.
-                if !self.node.world.ledger.borrow().overtaken(id, &expected) {
+                let overtaken = self.node.world.ledger.borrow().overtaken(id, &expected);
+                if !overtaken && !self.node.world.excuses(&error) {
                     self.violate(format!("partition {id}: read at {from}: {error}"));
                 }
             }
@@ -217,8 +239,10 @@ impl Load {
                 _ => self.move_log_start(&mut rng).await,
             };
         }
-        if let Err(what) = result {
-            self.violate(what);
+        match result {
+            // Whoever changes things gives up at the first error of a failing disk; damage is never excused.
+            Err(what) if !self.node.world.disk_fails.get() || what.contains("corrupt") => self.violate(what),
+            _ => {}
         }
         self.changes_done.set(true);
     }

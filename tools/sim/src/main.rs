@@ -2,19 +2,23 @@
 //! the rounds are in `round.rs`, the promises in `ledger.rs`. One thread.
 #![forbid(unsafe_code)]
 
+mod io_errors;
 mod ledger;
 mod load;
 mod mutations;
 mod node;
 mod payload;
 mod plan;
+mod recorded;
 mod report;
 mod round;
+mod steps;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::io_errors::Failure;
 use crate::report::{Summary, Totals};
 
 #[derive(Parser)]
@@ -32,6 +36,24 @@ struct Cli {
 enum Command {
     /// Random loads on a disk that drops, tears and reorders what was not synced; everything promised is checked.
     PowerCut(PowerCut),
+    /// The Nth write, sync, read or allocation of a recorded run fails, for N = 1, 2, 3, ...
+    IoErrors(IoErrors),
+}
+
+#[derive(Args, Clone)]
+struct IoErrors {
+    /// What fails; every kind in turn by default.
+    #[arg(long, value_enum)]
+    kind: Option<Failure>,
+    /// Seed of the recorded run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Fail this operation alone.
+    #[arg(long, value_name = "N")]
+    only: Option<u64>,
+    /// Every so many operations.
+    #[arg(long, default_value_t = 1)]
+    stride: u64,
 }
 
 #[derive(Args, Clone)]
@@ -48,6 +70,15 @@ pub(crate) struct PowerCut {
     /// Break each rule in turn; passes only if every fault is caught and the unbroken code passes.
     #[arg(long)]
     pub(crate) mutations: bool,
+    /// Cut the power at every step of one recorded run instead of at random events of many.
+    #[arg(long, conflicts_with_all = ["mutation", "mutations", "rounds"])]
+    pub(crate) steps: bool,
+    /// With --steps: every so many steps.
+    #[arg(long, default_value_t = 1, requires = "steps")]
+    pub(crate) stride: u64,
+    /// With --steps: this step alone.
+    #[arg(long, value_name = "N", requires = "steps")]
+    pub(crate) only: Option<u64>,
     /// Tell the story of each round, event by event.
     #[arg(long, conflicts_with = "json")]
     pub(crate) verbose: bool,
@@ -57,8 +88,12 @@ pub(crate) struct PowerCut {
 }
 
 fn main() -> ExitCode {
-    let Command::PowerCut(args) = Cli::parse().command;
-    let result = if args.mutations { mutations::run_all(&args) } else { power_cut(&args) };
+    let result = match Cli::parse().command {
+        Command::PowerCut(args) if args.mutations => mutations::run_all(&args),
+        Command::PowerCut(args) if args.steps => power_cut_steps(&args),
+        Command::PowerCut(args) => power_cut(&args),
+        Command::IoErrors(args) => Ok(io_errors(&args)),
+    };
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -67,6 +102,47 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Cuts the power at each step of one run; false when a promise was broken.
+fn power_cut_steps(args: &PowerCut) -> anyhow::Result<bool> {
+    let steps = steps::Steps {
+        seed: args.seed,
+        first: args.only.unwrap_or(1),
+        stride: args.stride,
+        last: args.only.unwrap_or(u64::MAX),
+    };
+    let mut totals = Totals::default();
+    match steps::play(steps, |report| totals.add(report)) {
+        Ok(_) => {
+            totals.print(args);
+            Ok(true)
+        }
+        Err(what) => {
+            println!("FAILED: {what}");
+            println!("{}", totals.line("fail", args.seed, Some(&what)));
+            Ok(false)
+        }
+    }
+}
+
+/// Fails one operation after another; false when a promise was broken.
+fn io_errors(args: &IoErrors) -> bool {
+    let kinds = args.kind.map_or(Failure::ALL.to_vec(), |kind| vec![kind]);
+    let (first, last) = (args.only.unwrap_or(1), args.only.unwrap_or(u64::MAX));
+    for kind in kinds {
+        match io_errors::play(kind, args.seed, first, args.stride, last) {
+            Ok(tally) => println!(
+                "{kind:?}: {} operations failed, each alone; {} starts refused, {} logs poisoned; every promise held",
+                tally.failed, tally.refused, tally.poisoned
+            ),
+            Err(what) => {
+                println!("FAILED: {what}");
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// Plays the rounds; false when a promise was broken.

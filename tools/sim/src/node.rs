@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) stats: RefCell<Vec<StoreStats>>,
     pub(crate) next_topic: Cell<u64>,
     pub(crate) journal_ids: RefCell<SmallRng>,
+    /// The disk was told to fail in this life: what it refuses breaks no promise.
+    pub(crate) disk_fails: Cell<bool>,
 }
 
 /// A partition as the load sees it.
@@ -88,8 +90,8 @@ impl Node {
         let dir = data_dir();
         world.phase.set(Phase::Starting);
         let fs = shard.fs();
-        fs.create_dir_all(&dir).await.map_err(|error| format!("create data directory: {error}"))?;
-        fs.sync_dir(Path::new("/")).await.map_err(|error| format!("sync root: {error}"))?;
+        fs.create_dir_all(&dir).await.map_err(|error| format!("create {}: {error}", dir.display()))?;
+        fs.sync_dir(Path::new("/")).await.map_err(|error| format!("sync the directory of {}: {error}", dir.display()))?;
         let (mut log, loaded) =
             MetadataLog::open(&fs, &dir.join("metadata")).await.map_err(|error| error.to_string())?;
         let mut image = match &loaded.snapshot {
@@ -203,14 +205,24 @@ impl Node {
         self.open.borrow_mut().insert(open.partition, Rc::new(open));
     }
 
-    /// Reads a partition from its log start to its end.
+    /// Reads a partition from its log start to its end, after a start.
     async fn read_back(&self, open: &Open) -> Result<(), String> {
         let (id, store) = (open.partition, &open.store);
-        let positions = || Ok::<_, StorageError>((store.log_start(id)?, store.durable_end(id)?, store.end_offset(id)?));
-        let (log_start, visible, end) = positions().map_err(|error| format!("after a restart: {error}"))?;
+        let (visible, end) = (store.durable_end(id), store.end_offset(id));
+        let (Ok(visible), Ok(end)) = (visible, end) else { return Err(format!("partition {id} is not open")) };
         if visible != end {
             return Err(format!("partition {id} after a restart: readers see {visible}, the log ends at {end}"));
         }
+        let (log_start, seen) = self.read_visible(open).await?;
+        self.world.ledger.borrow_mut().recovered(id, log_start, end, &seen);
+        Ok(())
+    }
+
+    /// Everything of a partition that readers may see, and where it starts.
+    pub(crate) async fn read_visible(&self, open: &Open) -> Result<(Offset, Vec<Seen>), String> {
+        let (id, store) = (open.partition, &open.store);
+        let positions = || Ok::<_, StorageError>((store.log_start(id)?, store.durable_end(id)?));
+        let (log_start, end) = positions().map_err(|error| format!("read back: {error}"))?;
         let mut seen = Vec::new();
         let mut producers = ProducerState::default();
         let mut from = log_start;
@@ -234,8 +246,7 @@ impl Node {
             seen.extend(batches);
         }
         check_producers(open, log_start, &producers)?;
-        self.world.ledger.borrow_mut().recovered(id, log_start, end, &seen);
-        Ok(())
+        Ok((log_start, seen))
     }
 
     /// Makes one command durable and applies it. Only one task at a time calls this.
@@ -258,6 +269,47 @@ impl Node {
 }
 
 impl World {
+    /// A world in which nothing has happened.
+    pub(crate) fn new(plan: RoundPlan, verbose: bool, journal_ids: SmallRng) -> World {
+        World {
+            plan,
+            ledger: RefCell::new(Ledger::new(verbose)),
+            phase: Cell::new(Phase::Starting),
+            metadata_durable: Cell::new(0),
+            metadata_asked: Cell::new(0),
+            reports: RefCell::default(),
+            stats: RefCell::default(),
+            next_topic: Cell::new(0),
+            journal_ids: RefCell::new(journal_ids),
+            disk_fails: Cell::new(false),
+        }
+    }
+
+    /// The same world, to go on differently: with a snapshot of its disk, a recorded run can be played many times.
+    pub(crate) fn fork(&self) -> World {
+        World {
+            plan: self.plan.clone(),
+            ledger: self.ledger.clone(),
+            phase: self.phase.clone(),
+            metadata_durable: self.metadata_durable.clone(),
+            metadata_asked: self.metadata_asked.clone(),
+            reports: RefCell::default(),
+            stats: RefCell::default(),
+            next_topic: self.next_topic.clone(),
+            journal_ids: self.journal_ids.clone(),
+            disk_fails: Cell::new(false),
+        }
+    }
+
+    /// Whether an error is what a failing disk may answer: it is one of its own, not a claim about the bytes.
+    pub(crate) fn excuses(&self, error: &StorageError) -> bool {
+        self.disk_fails.get()
+            && matches!(
+                error,
+                StorageError::Poisoned { .. } | StorageError::Io { .. } | StorageError::DiskFull { .. }
+            )
+    }
+
     /// A journal id that no journal on the disk has.
     fn next_journal_id(&self) -> u64 {
         self.journal_ids.borrow_mut().random()
@@ -292,7 +344,7 @@ async fn next_incarnation(shard: &Shard, image: &MetadataImage) -> Result<Incarn
     let latest = match shard.fs().read_dir(&data_dir().join("journals")).await {
         Ok(entries) => entries.iter().filter_map(|entry| u64::from_str_radix(entry.name.get(..16)?, 16).ok()).max(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(format!("list journals: {error}")),
+        Err(error) => return Err(format!("list /data/journals: {error}")),
     };
     Ok(Incarnation(image.next_incarnation(NODE).0.max(latest.unwrap_or(0) + 1)))
 }

@@ -78,7 +78,8 @@ impl Totals {
         println!("every promise held");
     }
 
-    fn line(&self, result: &str, seed: u64, failure: Option<&str>) -> String {
+    /// The last line: one JSON object for programs.
+    pub(crate) fn line(&self, result: &str, seed: u64, failure: Option<&str>) -> String {
         let (sum, counts, disk) = (&self.sum, &self.sum.counts, &self.sum.disk);
         let failure = failure.map_or_else(String::new, |what| format!(",\"failure\":{}", quoted(what)));
         format!(

@@ -1,7 +1,6 @@
 //! One round: a node on one simulated disk through several lives, each ended by a power cut, a kill or an orderly stop,
 //! and after each everything read back. Owns the world of the round; the same seed gives the same round.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use ouzel_storage::{RecoveryReport, StoreStats};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use crate::ledger::{Counts, Ledger};
+use crate::ledger::Counts;
 use crate::load::Load;
 use crate::node::{Node, Phase, World};
 use crate::plan::{End, LifePlan, RoundPlan};
@@ -34,6 +33,18 @@ pub(crate) struct RoundReport {
     pub(crate) trace: u64,
 }
 
+impl RoundReport {
+    /// Adds what world and disk know at the end.
+    pub(crate) fn finish(&mut self, world: &World, disk: &SimDisk) {
+        for recovery in world.reports.borrow().iter() {
+            add_recovery(self, recovery);
+        }
+        self.counts = world.ledger.borrow().counts;
+        self.disk = disk.stats();
+        self.trace = disk.trace_hash();
+    }
+}
+
 /// Plays the round of `seed`.
 ///
 /// # Errors
@@ -50,17 +61,7 @@ pub(crate) fn play(seed: u64, verbose: bool) -> Result<RoundReport, String> {
     // Whatever the last life left behind is read back, and read back again after an orderly stop.
     lives.push(LifePlan::last(rng.random(), shards));
     lives.push(LifePlan::last(rng.random(), shards));
-    let world = Rc::new(World {
-        plan,
-        ledger: RefCell::new(Ledger::new(verbose)),
-        phase: Cell::new(Phase::Starting),
-        metadata_durable: Cell::new(0),
-        metadata_asked: Cell::new(0),
-        reports: RefCell::default(),
-        stats: RefCell::default(),
-        next_topic: Cell::new(0),
-        journal_ids: RefCell::new(SmallRng::seed_from_u64(rng.random())),
-    });
+    let world = Rc::new(World::new(plan, verbose, SmallRng::seed_from_u64(rng.random())));
     let mut report = RoundReport::default();
     for (number, life) in lives.iter().enumerate() {
         world.ledger.borrow().tell(|| format!("life {} {life:?}", number + 1));
@@ -70,17 +71,12 @@ pub(crate) fn play(seed: u64, verbose: bool) -> Result<RoundReport, String> {
             return Err(format!("{what} [{phase:?} in life {number} of {count}: {life:?}]"));
         }
     }
-    for recovery in world.reports.borrow().iter() {
-        add_recovery(&mut report, recovery);
-    }
-    report.counts = world.ledger.borrow().counts;
-    report.disk = disk.stats();
-    report.trace = disk.trace_hash();
+    report.finish(&world, &disk);
     Ok(report)
 }
 
 /// One life, and what its end does to disk and promises.
-fn live(world: &Rc<World>, disk: &SimDisk, life: LifePlan, report: &mut RoundReport) {
+pub(crate) fn live(world: &Rc<World>, disk: &SimDisk, life: LifePlan, report: &mut RoundReport) {
     match life.end {
         End::PowerCut(event) => disk.cut_power_after(event),
         End::Kill(event) => disk.kill_after(event),
