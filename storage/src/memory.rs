@@ -46,12 +46,8 @@ pub(crate) async fn reclaimer(core: Rc<Core>) {
         }
         match reclaim(&core).await {
             Ok(()) => {}
-            Err(error) if error.is_disk_full() => {
-                core.set_disk_full(true);
-                core.shard.sleep(Duration::from_millis(500)).await;
-            }
             Err(StorageError::Closing) => return,
-            Err(error) => core.poison(error),
+            Err(error) => core.background_failed(error).await,
         }
         // What cannot be freed now (open chunks, bytes that replies hold) is looked at again when something is appended.
         if core.admission.has_waiting() {

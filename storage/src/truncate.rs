@@ -187,12 +187,7 @@ async fn cut_log(core: &Rc<Core>, handle: &SharedPartition, to: Offset) -> Resul
 }
 
 /// The last effect: memory stands where the entry says. Returns the bases of segments that are gone.
-async fn apply_cut(
-    core: &Rc<Core>,
-    handle: &SharedPartition,
-    cut: &Cut,
-    open: Option<Rc<OpenSegment>>,
-) -> Vec<Offset> {
+async fn apply_cut(core: &Rc<Core>, handle: &SharedPartition, cut: &Cut, open: Option<Rc<OpenSegment>>) -> Vec<Offset> {
     let id = handle.borrow().id;
     // A sync in flight would write the ranges it saw before the cut.
     let _no_sync = core.syncing.acquire(1).await;

@@ -11,7 +11,7 @@ use ouzel_runtime::{Shard, timeout_at};
 use ouzel_storage::StorageError;
 
 use crate::load::Load;
-use crate::node::{Node, Phase, World};
+use crate::node::{Node, Phase, Visible, World};
 use crate::plan::LifePlan;
 use crate::recorded::{Fork, Recorded};
 
@@ -70,10 +70,8 @@ pub(crate) fn play(failure: Failure, seed: u64, first: u64, stride: u64, last: u
     let mut n = first.max(1);
     while n <= last {
         let mut fork = recorded.fork(n);
-        let is_over =
-            fail_one(&mut fork, recorded.life, failure, n, &mut tally).map_err(|what| {
-                format!("failure {failure:?} of operation {n}, seed {seed}: {what}")
-            })?;
+        let is_over = fail_one(&mut fork, recorded.life, failure, n, &mut tally)
+            .map_err(|what| format!("failure {failure:?} of operation {n}, seed {seed}: {what}"))?;
         if is_over {
             break;
         }
@@ -185,7 +183,7 @@ async fn read_all(node: &Node) -> Result<(), String> {
         if read.as_ref().is_err_and(|what| !what.contains("corrupt")) {
             read = node.read_visible(&open).await;
         }
-        let (_, seen) = read.map_err(|what| format!("what was durable cannot be read: {what}"))?;
+        let Visible { seen, .. } = read.map_err(|what| format!("what was durable cannot be read: {what}"))?;
         node.world.ledger.borrow_mut().shown(open.partition, from, &expected, &seen);
     }
     Ok(())

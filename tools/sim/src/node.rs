@@ -84,6 +84,16 @@ pub(crate) fn data_dir() -> PathBuf {
     PathBuf::from("/data")
 }
 
+/// A partition as its readers see it.
+pub(crate) struct Visible {
+    /// Where it starts.
+    pub(crate) log_start: Offset,
+    /// Its batches, in order.
+    pub(crate) seen: Vec<Seen>,
+    /// What those say of idempotent producers.
+    producers: ProducerState,
+}
+
 impl Node {
     /// Starts a node with `shards` shards on whatever the disk holds, and reads everything back.
     pub(crate) async fn start(shard: Shard, world: Rc<World>, shards: u16) -> Result<Rc<Node>, String> {
@@ -91,7 +101,9 @@ impl Node {
         world.phase.set(Phase::Starting);
         let fs = shard.fs();
         fs.create_dir_all(&dir).await.map_err(|error| format!("create {}: {error}", dir.display()))?;
-        fs.sync_dir(Path::new("/")).await.map_err(|error| format!("sync the directory of {}: {error}", dir.display()))?;
+        fs.sync_dir(Path::new("/"))
+            .await
+            .map_err(|error| format!("sync the directory of {}: {error}", dir.display()))?;
         let (mut log, loaded) =
             MetadataLog::open(&fs, &dir.join("metadata")).await.map_err(|error| error.to_string())?;
         let mut image = match &loaded.snapshot {
@@ -213,13 +225,14 @@ impl Node {
         if visible != end {
             return Err(format!("partition {id} after a restart: readers see {visible}, the log ends at {end}"));
         }
-        let (log_start, seen) = self.read_visible(open).await?;
+        let Visible { log_start, seen, producers } = self.read_visible(open).await?;
+        check_producers(open, log_start, &producers)?;
         self.world.ledger.borrow_mut().recovered(id, log_start, end, &seen);
         Ok(())
     }
 
-    /// Everything of a partition that readers may see, and where it starts.
-    pub(crate) async fn read_visible(&self, open: &Open) -> Result<(Offset, Vec<Seen>), String> {
+    /// Everything of a partition that readers may see.
+    pub(crate) async fn read_visible(&self, open: &Open) -> Result<Visible, String> {
         let (id, store) = (open.partition, &open.store);
         let positions = || Ok::<_, StorageError>((store.log_start(id)?, store.durable_end(id)?));
         let (log_start, end) = positions().map_err(|error| format!("read back: {error}"))?;
@@ -245,8 +258,7 @@ impl Node {
             from = last.end;
             seen.extend(batches);
         }
-        check_producers(open, log_start, &producers)?;
-        Ok((log_start, seen))
+        Ok(Visible { log_start, seen, producers })
     }
 
     /// Makes one command durable and applies it. Only one task at a time calls this.
@@ -304,10 +316,7 @@ impl World {
     /// Whether an error is what a failing disk may answer: it is one of its own, not a claim about the bytes.
     pub(crate) fn excuses(&self, error: &StorageError) -> bool {
         self.disk_fails.get()
-            && matches!(
-                error,
-                StorageError::Poisoned { .. } | StorageError::Io { .. } | StorageError::DiskFull { .. }
-            )
+            && matches!(error, StorageError::Poisoned { .. } | StorageError::Io { .. } | StorageError::DiskFull { .. })
     }
 
     /// A journal id that no journal on the disk has.

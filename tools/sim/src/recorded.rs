@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use ouzel_runtime::sim::SimDisk;
 use ouzel_storage::StoreConfig;
+use ouzel_storage::producers::ProducerLimits;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -130,6 +131,8 @@ fn plan() -> RoundPlan {
         cache_bytes_max: 160 * KIB,
         segments_open_max: 2,
         seal_after_ms: 20,
+        producers_max: 1024,
+        producers: ProducerLimits::default(),
     };
     store.assert_sane();
     RoundPlan {
