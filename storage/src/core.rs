@@ -117,6 +117,8 @@ pub(crate) struct Core {
     pub(crate) ledger: Arc<ChunkLedger>,
     /// The cache is over its budget and nothing in it is clean.
     pub(crate) memory_work: Notify,
+    /// The disk is full.
+    pub(crate) space_work: Notify,
     pub(crate) dirty_bytes: Cell<u64>,
     /// Idempotent producers that all partitions remember.
     pub(crate) producer_count: Cell<usize>,
@@ -163,6 +165,7 @@ impl Core {
             partitions_cached: Cell::new(0),
             ledger,
             memory_work: Notify::new(),
+            space_work: Notify::new(),
             dirty_bytes: Cell::new(0),
             producer_count: Cell::new(0),
             journal_ended: Cell::new(false),
@@ -259,6 +262,7 @@ impl Core {
         self.flushed.notify_all();
         self.recycle_work.notify_all();
         self.memory_work.notify_all();
+        self.space_work.notify_all();
         for partition in self.all() {
             partition.borrow().moved.notify_all();
         }
@@ -318,6 +322,8 @@ impl Core {
                     core.shard.sleep(std::time::Duration::from_secs(1)).await;
                     core.journal.state.borrow_mut().preparing = false;
                     core.recycle_work.notify_all();
+                    // A commit may wait for the file: it asks again.
+                    core.journal.space.notify_all();
                 }
                 Err(error) => core.poison(error),
             }
@@ -331,6 +337,7 @@ impl Core {
             } else {
                 tracing::info!(shard = self.shard_index, "disk has space again: appends are accepted");
             }
+            self.space_work.notify_all();
             self.admission.wake_all();
         }
     }

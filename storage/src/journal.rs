@@ -228,11 +228,11 @@ impl Journal {
         self.state.borrow().used.len() > 1
     }
 
-    /// Whether it is time to give files back: half of those the budget allows are in use. Earlier, each file would cost
+    /// Whether it is time to give files back: about half of those the budget allows are in use. Earlier, each file would cost
     /// a sync of every segment it pins, and partitions would not have had the time to gather bytes for a large write.
     pub(crate) fn is_recycling_due(&self, config: &StoreConfig) -> bool {
         let used = self.state.borrow().used.len();
-        used > 1 && used > config.journal_files_max() / 2
+        used > 1 && used > (config.journal_files_max() - 1) / 2
     }
 
     /// The newest of the files that one recycling gives back: half of the used ones.

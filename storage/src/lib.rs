@@ -25,6 +25,7 @@ mod recycle;
 mod replay;
 mod scan;
 mod segment;
+mod space;
 mod store;
 mod truncate;
 mod view;

@@ -31,6 +31,7 @@ use crate::read::{self, ReadPlan};
 use crate::recover::journal_dir;
 use crate::recycle::{carry_entry, recycler, sync_segments, write_checkpoint};
 use crate::replay::RecoveredPartition;
+use crate::space::space_watch;
 use crate::truncate::{self, batch_refs};
 
 pub(crate) type SharedPartition = Rc<RefCell<Partition>>;
@@ -133,6 +134,7 @@ impl Store {
         }
         shard.spawn(recycler(core.clone()));
         shard.spawn(reclaimer(core.clone()));
+        shard.spawn(space_watch(core.clone()));
         let store = Self(core);
         store.carry_tails().await?;
         let first = store.0.journal.before_oldest();
