@@ -28,7 +28,7 @@ const BALLAST_BYTES: usize = 96 * 1024 * 1024;
 /// Records that must be acknowledged after there is room again.
 const RECORDS_AGAIN: u64 = 1000;
 /// Pieces in which the ballast is written.
-const BALLAST_PIECE: [u8; 1024 * 1024] = [0xB5; 1024 * 1024];
+static BALLAST_PIECE: [u8; 1024 * 1024] = [0xB5; 1024 * 1024];
 
 /// Plays the scenario of this round on a fresh stage; returns what happened, in a line.
 pub(super) fn scenario(stage: &mut Stage<'_>, round: u32, rng: &mut SmallRng) -> Result<String> {

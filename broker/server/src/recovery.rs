@@ -110,7 +110,7 @@ pub(crate) async fn recover(
         image.node(setup.node).map(|state| CommittedStart { incarnation: state.incarnation, shards: state.shards });
     let live = live_partitions(setup, image);
     let assigned = AssignedIds { next: image.next_partition_id() };
-    let recovered = recover_storage(shard, &setup.data_dir, &setup.store, committed.clone(), &live, assigned).await?;
+    let recovered = recover_storage(shard, &setup.data_dir, &setup.store, committed, &live, assigned).await?;
     let report = &recovered.report;
     let after = match &committed {
         None => StartedAfter::Nothing,
