@@ -206,6 +206,14 @@ impl Core {
         self.poison.borrow().clone()
     }
 
+    /// Nothing is written after the poison.
+    ///
+    /// # Errors
+    /// The poison.
+    pub(crate) fn check_poison(&self) -> Result<(), StorageError> {
+        self.poisoned().map_or(Ok(()), Err)
+    }
+
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poison.borrow().is_some()
     }

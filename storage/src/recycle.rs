@@ -221,6 +221,8 @@ async fn sync_pinned(core: &Rc<Core>, number: u64) -> Result<(), StorageError> {
 
 async fn sync_where(core: &Rc<Core>, wanted: impl Fn(&Partition) -> bool) -> Result<(), StorageError> {
     let _one_at_a_time = core.syncing.acquire(1).await;
+    // Whoever was here before may have failed, and taken along what it did not get to: nothing is safe to claim then.
+    core.check_poison()?;
     let mut targets = BTreeMap::new();
     for handle in core.all() {
         let partition = handle.borrow();
@@ -282,6 +284,7 @@ where
 /// Writes the state of every partition into the older checkpoint slot, with replay starting behind file `number`.
 pub(crate) async fn write_checkpoint(core: &Rc<Core>, number: u64) -> Result<(), StorageError> {
     let _one_at_a_time = core.checkpointing.acquire(1).await;
+    core.check_poison()?;
     core.settled(checkpoint_after(core, number).await)
 }
 
@@ -313,6 +316,8 @@ async fn checkpoint_after(core: &Rc<Core>, number: u64) -> Result<(), StorageErr
         }
         other => other.map_err(|error| failed("open checkpoint", error))?,
     };
+    // Nothing is claimed by a log that was poisoned while the file was opened.
+    core.check_poison()?;
     let mut image = AlignedBuf::zeroed(bytes.len());
     image[..bytes.len()].copy_from_slice(&bytes);
     let (written, _) = file.write_at(image, 0).await;

@@ -486,11 +486,18 @@ impl SegmentFiles {
         if mutation::is(Mutation::NoFdatasync) {
             return Ok(());
         }
-        for directory in directories {
+        let mut directories = directories.into_iter();
+        while let Some(directory) = directories.next() {
             match self.shard.fs().sync_dir(&directory).await {
+                Ok(()) => {}
                 // Dropped with its partition meanwhile.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                other => other.map_err(|error| StorageError::io("sync directory", &directory, error))?,
+                Err(error) => {
+                    let error = StorageError::io("sync directory", &directory, error);
+                    // Neither this one nor those behind it are safe: whoever tries again finds them here.
+                    self.unsynced_directories.borrow_mut().extend(directories.chain([directory]));
+                    return Err(error);
+                }
             }
         }
         Ok(())
