@@ -93,6 +93,14 @@ impl StoreConfig {
         }
     }
 
+    /// The least share of journal bytes that entries get: the rest is padding of commits to a block, and room at the end of a
+    /// file that is too short for a commit. Nearly 1 for sizes that a broker uses.
+    pub(crate) fn journal_yield(&self) -> f64 {
+        let commit = self.commit_bytes_max as f64;
+        let file = self.journal_file_bytes as f64;
+        (commit - BLOCK as f64) / commit * ((file - commit) / file)
+    }
+
     /// Journal files this shard may own.
     pub fn journal_files_max(&self) -> usize {
         (self.journal_bytes_max / self.journal_file_bytes) as usize

@@ -425,8 +425,9 @@ impl Core {
     /// Bytes of the journal that only carries may use: recycling re-journals at least a block's remainder of every
     /// partition that it frees files from.
     pub(crate) fn carry_reserve_bytes(&self) -> u64 {
-        let remainders = (self.partitions_cached.get() * (BLOCK + crate::format::commit::ENTRY_HEADER_BYTES)) as u64;
-        remainders.min(self.config.journal_bytes_max / 2).max(self.config.journal_file_bytes)
+        let remainders = self.partitions_cached.get() * (BLOCK + crate::format::commit::ENTRY_HEADER_BYTES);
+        let reserve = (remainders as f64 / self.config.journal_yield()) as u64;
+        reserve.min(self.config.journal_bytes_max / 2).max(self.config.journal_file_bytes)
     }
 
     /// Appended or flushed: keeps the dirty total, and lets waiting producers in.

@@ -235,10 +235,12 @@ impl Journal {
         used > 1 && used > (config.journal_files_max() - 1) / 2
     }
 
-    /// The newest of the files that one recycling gives back: half of the used ones.
-    pub(crate) fn recycling_target(&self) -> Option<u64> {
+    /// The newest of the files that one recycling gives back: half of the used ones. The oldest alone if none is free any
+    /// more: what that one pins is the least, and carrying needs room that may not be there.
+    pub(crate) fn recycling_target(&self, config: &StoreConfig) -> Option<u64> {
         let state = self.state.borrow();
-        let count = state.used.len() / 2;
+        let is_exhausted = state.free.is_empty() && state.files_total >= config.journal_files_max();
+        let count = if is_exhausted { (state.used.len() / 2).min(1) } else { state.used.len() / 2 };
         count.checked_sub(1).and_then(|last| state.used.get(last)).map(|used| used.number)
     }
 

@@ -37,7 +37,7 @@ const CARRY_GROUP_BYTES: usize = 512 * 1024;
 pub(crate) async fn recycler(core: Rc<Core>) {
     while !core.is_poisoned() && !core.journal_ended.get() {
         let is_due = core.journal.is_recycling_due(&core.config) || core.admission.has_waiting();
-        let Some(number) = core.journal.recycling_target().filter(|_| is_due) else {
+        let Some(number) = core.journal.recycling_target(&core.config).filter(|_| is_due) else {
             core.recycle_work.notified().await;
             continue;
         };
@@ -84,7 +84,7 @@ pub(crate) async fn recycle(core: &Rc<Core>, number: u64) -> Result<(), StorageE
 
 /// What one recycling carries at most: less than the journal keeps free for carries, or it would wait for itself.
 fn carry_bytes_max(core: &Core) -> usize {
-    (core.carry_reserve_bytes() / 4 * 3) as usize
+    (core.carry_reserve_bytes() as f64 * core.config.journal_yield() * 0.75) as usize
 }
 
 /// Partitions that the files to be given back pin and that no sync alone sets free.
