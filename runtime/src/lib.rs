@@ -5,6 +5,7 @@
 //! lives and dies on the thread that called [`run`].
 
 mod buf;
+pub mod counting;
 mod driver;
 mod executor;
 mod file;
@@ -35,7 +36,7 @@ pub use pool_buf::PoolBuf;
 pub use probe::{ProbeError, ProbeReport, probe};
 pub use shard::{RunConfig, Shard, run, timeout_at};
 pub use signal::{Signal, Signals};
-pub use socket::{PeerProgress, Socket};
+pub use socket::{Outgoing, PeerProgress, Socket};
 pub use sync::remote_oneshot;
 pub use tail::{ChunkLedger, SharedSlice, TailChunk, chunk_ledger};
 pub use time::{Elapsed, Instant};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
 
+use crate::counting;
 use crate::ring::recv_pool::RecvPool;
 use crate::socket::SocketState;
 
@@ -55,6 +56,7 @@ impl Piece {
         if self.is_on_ring() {
             let bytes: Box<[u8]> = self.as_bytes().into();
             let end = bytes.len();
+            counting::copied(end);
             *self = Self { home: Home::Heap(bytes), start: 0, end };
         }
     }

@@ -4,6 +4,7 @@
 //! Receiving (docs/rules.md T1): multishot runs until the connection holds [`BUFFERS_MAX`] buffers, unread or with a task; then
 //! it is cancelled, what arrives meanwhile is kept (copied out of the pool), and the next `recv` starts it again.
 
+mod outgoing;
 mod progress;
 mod receive;
 mod send;
@@ -25,6 +26,7 @@ use crate::ring::ops::OpKey;
 use crate::sync::Semaphore;
 use crate::sys;
 
+pub use outgoing::Outgoing;
 pub use progress::PeerProgress;
 
 /// Receive buffers of the pool that a connection may own.
@@ -119,12 +121,21 @@ impl Socket {
         self.handle.state.recv_exact(buf, bytes).await
     }
 
+    /// As [`recv_exact`](Self::recv_exact), but returns what came where the peer ended the stream, and ends multishot
+    /// however few bytes are to come: for a header whose body is to go past the pool.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub async fn recv_direct(&self, buf: BytesMut, bytes: usize) -> io::Result<BytesMut> {
+        self.handle.state.recv_up_to(buf, bytes, 0).await
+    }
+
     /// Sends all of `bytes`. Not cancel-safe: dropping the future once it has begun breaks the sending side for good.
     ///
     /// # Errors
     /// The connection's error (peer); `NotConnected` when the shard's run is over.
     pub async fn send(&self, bytes: Bytes) -> io::Result<()> {
-        self.handle.state.send(bytes).await
+        self.send_outgoing(bytes.into()).await.0
     }
 
     /// Sends all of `parts`, in order, without copying them. Cancelling as for [`send`](Self::send).
@@ -132,7 +143,16 @@ impl Socket {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn send_vectored(&self, parts: Vec<Bytes>) -> io::Result<()> {
-        self.handle.state.send_vectored(parts).await
+        self.send_outgoing(parts.into_iter().collect()).await.0
+    }
+
+    /// Sends all of `outgoing` and gives it back as it was, to be cleared and filled again. Cancelling as for
+    /// [`send`](Self::send).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_outgoing(&self, outgoing: Outgoing) -> (io::Result<()>, Outgoing) {
+        self.handle.state.send_outgoing(outgoing).await
     }
 
     /// Ends both directions: pending and later receives see the end, sends fail.

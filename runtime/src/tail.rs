@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::buf::{ALIGN, AlignedBuf};
+use crate::counting;
 
 pub use ledger::{ChunkLedger, chunk_ledger};
 
@@ -115,6 +116,7 @@ impl TailChunk {
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.memory.buf.as_raw().add(self.filled), bytes.len());
         }
+        counting::copied(bytes.len());
         self.appended(bytes.len());
     }
 

@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::buf::{AlignedBuf, WriteBuf};
 use crate::file::FileInner;
 use crate::listener::ListenerState;
-use crate::socket::SocketState;
+use crate::socket::{Outgoing, SocketState};
 use crate::sys::RawAddress;
 use crate::tail::SharedSlice;
 
@@ -63,8 +63,7 @@ pub(crate) enum Keep {
     FileWriteParts { write: Box<WriteParts>, file: Rc<FileInner> },
     FileSync { file: Rc<FileInner> },
     Recv { buf: BytesMut, socket: Rc<SocketState> },
-    Send { bytes: Bytes, socket: Rc<SocketState> },
-    SendParts { parts: Box<SendParts>, socket: Rc<SocketState> },
+    Send { outgoing: Outgoing, socket: Rc<SocketState> },
     Connect { address: Box<RawAddress>, fd: Rc<OwnedFd> },
     Counter { value: Box<u64>, fd: Arc<OwnedFd> },
 }
@@ -73,13 +72,6 @@ pub(crate) enum Keep {
 pub(crate) struct WriteParts {
     pub(crate) parts: Vec<SharedSlice>,
     pub(crate) vectors: Vec<libc::iovec>,
-}
-
-/// A vectored send: the message header points to the vectors, they point into the parts.
-pub(crate) struct SendParts {
-    pub(crate) parts: Vec<Bytes>,
-    pub(crate) vectors: Vec<libc::iovec>,
-    pub(crate) header: libc::msghdr,
 }
 
 /// Who gets the completions of an entry.

@@ -12,6 +12,7 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 
 use super::{BUFFERS_MAX, SocketState};
+use crate::counting;
 use crate::pool_buf::{Piece, PoolBuf};
 use crate::ring::ops::Keep;
 
@@ -209,7 +210,20 @@ impl SocketState {
         drop((unread, waker));
     }
 
-    pub(super) async fn recv_exact(self: &Rc<Self>, mut buf: BytesMut, bytes: usize) -> io::Result<BytesMut> {
+    pub(super) async fn recv_exact(self: &Rc<Self>, buf: BytesMut, bytes: usize) -> io::Result<BytesMut> {
+        let wanted = buf.len() + bytes;
+        let buf = self.recv_up_to(buf, bytes, DIRECT_BYTES_MIN).await?;
+        if buf.len() < wanted { Err(ended_early(wanted - buf.len())) } else { Ok(buf) }
+    }
+
+    /// Receives `bytes` bytes, fewer only where the stream ends. Multishot is ended while `direct_bytes_min` or more are
+    /// missing.
+    pub(super) async fn recv_up_to(
+        self: &Rc<Self>,
+        mut buf: BytesMut,
+        bytes: usize,
+        direct_bytes_min: usize,
+    ) -> io::Result<BytesMut> {
         let _turn = self.begin_receive()?;
         self.receive.borrow_mut().exact = true;
         buf.reserve(bytes);
@@ -225,10 +239,10 @@ impl SocketState {
                 (receive.eof, receive.armed.is_some())
             };
             if eof {
-                return Err(ended_early(missing));
+                return Ok(buf);
             }
             if armed {
-                self.until_more(missing >= DIRECT_BYTES_MIN).await;
+                self.until_more(missing >= direct_bytes_min).await;
             } else {
                 let received = self.receive_into(buf, missing).await?;
                 missing -= received.1;
@@ -246,6 +260,7 @@ impl SocketState {
             let bytes = piece.as_bytes();
             let count = bytes.len().min(wanted - taken);
             buf.extend_from_slice(&bytes[..count]);
+            counting::copied(count);
             taken += count;
             piece.advance(count);
             let empty = piece.as_bytes().is_empty().then(|| receive.unread.pop_front());
@@ -293,7 +308,7 @@ impl SocketState {
         match result {
             0 => {
                 self.receive.borrow_mut().eof = true;
-                Err(ended_early(wanted))
+                Ok((buf, 0))
             }
             bytes if bytes > 0 => {
                 let count = usize::try_from(bytes).unwrap_or(0);

@@ -8,11 +8,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+/// Places that are kept for the next waiter, so that a task that waits again and again allocates nothing.
+const SPARE_COUNT_MAX: usize = 2;
+
 /// Wakes waiting tasks. A `notify_one` without a waiter is remembered, once.
 #[derive(Default)]
 pub struct Notify {
     stored: Cell<bool>,
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
+    /// Nobody else holds these.
+    spare: RefCell<Vec<Rc<Waiter>>>,
 }
 
 #[derive(Default)]
@@ -58,9 +63,25 @@ impl Notify {
 
     /// Wakes every task that waits now. Stores nothing.
     pub fn notify_all(&self) {
-        let waiters = std::mem::take(&mut *self.waiters.borrow_mut());
-        for waiter in waiters {
+        // Those that begin to wait meanwhile stand behind.
+        let count = self.waiters.borrow().len();
+        for _ in 0..count {
+            let Some(waiter) = self.waiters.borrow_mut().pop_front() else { return };
             waiter.tell(Told::All);
+        }
+    }
+
+    /// A place for one more waiter.
+    fn waiter(&self) -> Rc<Waiter> {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// A waiter has ended; its place may serve the next one, if the queue has let it go too.
+    fn retire(&self, waiter: Rc<Waiter>) {
+        if Rc::strong_count(&waiter) == 1 && self.spare.borrow().len() < SPARE_COUNT_MAX {
+            waiter.told.set(Told::Nothing);
+            *waiter.waker.borrow_mut() = None;
+            self.spare.borrow_mut().push(waiter);
         }
     }
 
@@ -88,7 +109,9 @@ impl Future for Notified<'_> {
         let notify = self.notify;
         if let Some(waiter) = &self.waiter {
             if waiter.told.get() != Told::Nothing {
-                self.waiter = None;
+                if let Some(waiter) = self.waiter.take() {
+                    notify.retire(waiter);
+                }
                 return Poll::Ready(());
             }
             *waiter.waker.borrow_mut() = Some(cx.waker().clone());
@@ -97,7 +120,7 @@ impl Future for Notified<'_> {
         if notify.stored.replace(false) {
             return Poll::Ready(());
         }
-        let waiter = Rc::new(Waiter::default());
+        let waiter = notify.waiter();
         *waiter.waker.borrow_mut() = Some(cx.waker().clone());
         notify.waiters.borrow_mut().push_back(Rc::clone(&waiter));
         self.waiter = Some(waiter);
@@ -113,6 +136,7 @@ impl Drop for Notified<'_> {
             Told::One => self.notify.notify_one(),
             Told::All => {}
         }
+        self.notify.retire(waiter);
     }
 }
 
