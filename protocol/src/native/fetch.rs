@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::frame::{Api, FLAG_REPLY, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, PROTOCOL_VERSION};
+use super::frame::{Api, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, append_reply};
 use super::limits::{FETCH_RESULT_BYTES, PARTITIONS_MAX};
 use super::reader::{DecodeError, Reader};
 use super::writer::Writer;
@@ -66,22 +66,61 @@ impl FetchRequest {
     /// # Errors
     /// The client sent something else.
     pub fn decode(bytes: &[u8]) -> Result<FetchRequest, DecodeError> {
-        let mut reader = Reader::new("fetch request", bytes);
-        let request = FetchRequest {
-            max_wait_ms: reader.u32("max_wait_ms")?,
-            min_bytes: reader.u32("min_bytes")?,
-            max_bytes: reader.u32("max_bytes")?,
-            partitions: reader.list("partitions", PARTITIONS_MAX, FETCH_PARTITION_BYTES, |reader| {
-                Ok(FetchPartition {
-                    topic_id: reader.topic_id("topic_id")?,
-                    partition: reader.partition("partition")?,
-                    offset: reader.offset("offset")?,
-                    max_bytes: reader.u32("max_bytes")?,
-                })
-            })?,
-        };
+        let view = FetchView::parse(bytes)?;
+        Ok(FetchRequest {
+            max_wait_ms: view.max_wait_ms,
+            min_bytes: view.min_bytes,
+            max_bytes: view.max_bytes,
+            partitions: view.rows().collect(),
+        })
+    }
+}
+
+/// A [`FetchRequest`] read in place: nothing is allocated, whatever it holds.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchView<'a> {
+    /// As [`FetchRequest::max_wait_ms`].
+    pub max_wait_ms: u32,
+    /// As [`FetchRequest::min_bytes`].
+    pub min_bytes: u32,
+    /// As [`FetchRequest::max_bytes`].
+    pub max_bytes: u32,
+    table: &'a [u8],
+}
+
+impl<'a> FetchView<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// The client sent something else.
+    pub fn parse(body: &'a [u8]) -> Result<FetchView<'a>, DecodeError> {
+        let mut reader = Reader::new("fetch request", body);
+        let (max_wait_ms, min_bytes) = (reader.u32("max_wait_ms")?, reader.u32("min_bytes")?);
+        let max_bytes = reader.u32("max_bytes")?;
+        let table_at = reader.position() + 4;
+        let table = reader.table("partitions", PARTITIONS_MAX, FETCH_PARTITION_BYTES)?;
+        for index in 0..table.len() / FETCH_PARTITION_BYTES {
+            FetchPartition::decode(&mut Reader::at("fetch request", body, table_at + index * FETCH_PARTITION_BYTES))?;
+        }
         reader.finish()?;
-        Ok(request)
+        Ok(FetchView { max_wait_ms, min_bytes, max_bytes, table })
+    }
+
+    /// The rows, in order.
+    pub fn rows(&self) -> impl Iterator<Item = FetchPartition> + use<'a> {
+        let rows = self.table.chunks_exact(FETCH_PARTITION_BYTES);
+        rows.map_while(|row| FetchPartition::decode(&mut Reader::new("fetch request", row)).ok())
+    }
+}
+
+impl FetchPartition {
+    fn decode(reader: &mut Reader<'_>) -> Result<FetchPartition, DecodeError> {
+        Ok(FetchPartition {
+            topic_id: reader.topic_id("topic_id")?,
+            partition: reader.partition("partition")?,
+            offset: reader.offset("offset")?,
+            max_bytes: reader.u32("max_bytes")?,
+        })
     }
 }
 
@@ -117,9 +156,58 @@ pub struct FetchResult {
 }
 
 impl FetchResult {
-    fn records_bytes(&self) -> usize {
-        self.records.iter().map(Bytes::len).sum()
+    fn row(&self) -> FetchRow {
+        FetchRow {
+            topic_id: self.topic_id,
+            partition: self.partition,
+            error: self.error,
+            high_watermark: self.high_watermark,
+            log_start: self.log_start,
+            records_bytes: self.records.iter().map(Bytes::len).sum(),
+        }
     }
+}
+
+/// One row of the table of a reply: a [`FetchResult`] whose records go out by another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchRow {
+    /// The topic.
+    pub topic_id: TopicId,
+    /// The partition of it.
+    pub partition: PartitionIndex,
+    /// None, or why nothing was read.
+    pub error: ErrorCode,
+    /// Readers see what lies below it.
+    pub high_watermark: Offset,
+    /// First offset that the partition still has.
+    pub log_start: Offset,
+    /// Bytes of its records.
+    pub records_bytes: usize,
+}
+
+/// Appends a whole reply but for the records to `out`: they follow it on the wire, row by row, from wherever they are.
+/// Panics as [`FetchReply::encode_parts`] does.
+pub fn append_fetch_reply(
+    out: &mut Vec<u8>,
+    correlation: CorrelationId,
+    rows: impl ExactSizeIterator<Item = FetchRow> + Clone,
+) {
+    let records_bytes = rows.clone().map(|row| row.records_bytes).sum();
+    append_reply(out, Api::Fetch, correlation, |out| {
+        put_table(out, rows);
+        records_bytes
+    });
+}
+
+fn put_table(out: &mut Vec<u8>, rows: impl ExactSizeIterator<Item = FetchRow>) {
+    Writer::new(out).rows(rows, PARTITIONS_MAX, |writer, row| {
+        writer.topic_id(row.topic_id);
+        writer.partition(row.partition);
+        writer.error_code(row.error);
+        writer.offset(row.high_watermark);
+        writer.offset(row.log_start);
+        writer.length(row.records_bytes);
+    });
 }
 
 impl FetchReply {
@@ -137,26 +225,13 @@ impl FetchReply {
     #[must_use]
     pub fn encode_parts(&self, correlation: CorrelationId) -> Vec<Bytes> {
         let mut out = Vec::with_capacity(FRAME_HEADER_BYTES + 4 + self.partitions.len() * FETCH_RESULT_BYTES);
-        out.resize(FRAME_HEADER_BYTES, 0);
-        self.encode_table(&mut out);
-        let records_bytes: usize = self.partitions.iter().map(FetchResult::records_bytes).sum();
-        let body_bytes = out.len() - FRAME_HEADER_BYTES + records_bytes;
-        let header =
-            FrameHeader::for_body(Api::Fetch, PROTOCOL_VERSION, FLAG_REPLY, ErrorCode::None, correlation, body_bytes);
-        out[..FRAME_HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        append_fetch_reply(&mut out, correlation, self.partitions.iter().map(FetchResult::row));
         let pieces = self.partitions.iter().flat_map(|row| &row.records).filter(|piece| !piece.is_empty());
         std::iter::once(Bytes::from(out)).chain(pieces.cloned()).collect()
     }
 
     fn encode_table(&self, out: &mut Vec<u8>) {
-        Writer::new(out).list(&self.partitions, PARTITIONS_MAX, |writer, row| {
-            writer.topic_id(row.topic_id);
-            writer.partition(row.partition);
-            writer.error_code(row.error);
-            writer.offset(row.high_watermark);
-            writer.offset(row.log_start);
-            writer.length(row.records_bytes());
-        });
+        put_table(out, self.partitions.iter().map(FetchResult::row));
     }
 
     /// Reads a body; the records of the result are slices of it. They are not looked into.

@@ -298,6 +298,17 @@ pub fn encode_frame(
     out
 }
 
+/// Appends the frame of a reply to `out`, behind whatever stands there: `body` appends the body, and says how many bytes
+/// of it follow by other ways. Panics when the frame would exceed [`FRAME_BYTES_MAX`].
+pub fn append_reply(out: &mut Vec<u8>, api: Api, correlation: CorrelationId, body: impl FnOnce(&mut Vec<u8>) -> usize) {
+    let start = out.len();
+    out.resize(start + FRAME_HEADER_BYTES, 0);
+    let elsewhere = body(out);
+    let body_bytes = out.len() - start - FRAME_HEADER_BYTES + elsewhere;
+    let header = FrameHeader::for_body(api, PROTOCOL_VERSION, FLAG_REPLY, ErrorCode::None, correlation, body_bytes);
+    out[start..start + FRAME_HEADER_BYTES].copy_from_slice(&header.to_bytes());
+}
+
 /// A request in the current version of the protocol.
 #[must_use]
 pub fn request_frame(api: Api, correlation: CorrelationId, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

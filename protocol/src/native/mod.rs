@@ -27,16 +27,18 @@ mod topics;
 mod writer;
 
 pub use describe_node::{Counter, DescribeNodeReply, DescribeNodeRequest, DescribedShard, counters};
-pub use fetch::{FetchPartition, FetchReply, FetchRequest, FetchResult};
+pub use fetch::{FetchPartition, FetchReply, FetchRequest, FetchResult, FetchRow, FetchView, append_fetch_reply};
 pub use frame::{
-    Api, FLAG_REPLY, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameError, FrameHeader, PROTOCOL_VERSION, encode_frame,
-    error_frame, reply_frame, request_frame,
+    Api, FLAG_REPLY, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameError, FrameHeader, PROTOCOL_VERSION, append_reply,
+    encode_frame, error_frame, reply_frame, request_frame,
 };
 pub use hello::{HELLO_MAGIC, HelloReply, HelloRequest};
 pub use init_producer_id::{InitProducerIdReply, InitProducerIdRequest};
 pub use list_offsets::{ListOffsetsPartition, ListOffsetsReply, ListOffsetsRequest, ListOffsetsResult, OffsetSpec};
 pub use metadata::{MetadataReply, MetadataRequest, NodeInfo, PartitionInfo, TopicInfo};
-pub use produce::{ProducePartition, ProduceReply, ProduceRequest, ProduceResult, StageTimings};
+pub use produce::{
+    ProducePartition, ProduceReply, ProduceRequest, ProduceResult, ProduceRow, ProduceView, StageTimings,
+};
 pub use reader::{DecodeError, DecodeProblem};
 pub use status::{ErrorReply, StatusReply};
 pub use topics::{

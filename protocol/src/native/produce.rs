@@ -94,7 +94,49 @@ impl ProduceRequest {
     /// # Errors
     /// The client sent something else.
     pub fn decode(body: Bytes) -> Result<ProduceRequest, DecodeError> {
-        let mut reader = Reader::new("produce request", &body);
+        let view = ProduceView::parse(&body)?;
+        let partitions = view.rows().map(|row| ProducePartition {
+            topic_id: row.topic_id,
+            partition: row.partition,
+            batch: body.slice_ref(row.batch),
+        });
+        let (acks, timeout_ms, timings) = (view.acks, view.timeout_ms, view.timings);
+        Ok(ProduceRequest { acks, timeout_ms, timings, partitions: partitions.collect() })
+    }
+}
+
+/// A [`ProduceRequest`] read in place: nothing is allocated, whatever it holds.
+#[derive(Debug, Clone, Copy)]
+pub struct ProduceView<'a> {
+    /// As [`ProduceRequest::acks`].
+    pub acks: i8,
+    /// As [`ProduceRequest::timeout_ms`].
+    pub timeout_ms: u32,
+    /// As [`ProduceRequest::timings`].
+    pub timings: bool,
+    table: &'a [u8],
+    /// As long as the table says.
+    batches: &'a [u8],
+}
+
+/// One row of a [`ProduceView`].
+#[derive(Debug, Clone, Copy)]
+pub struct ProduceRow<'a> {
+    /// The topic.
+    pub topic_id: TopicId,
+    /// The partition of it.
+    pub partition: PartitionIndex,
+    /// Exactly one batch.
+    pub batch: &'a [u8],
+}
+
+impl<'a> ProduceView<'a> {
+    /// Reads a body. The batches are not looked into.
+    ///
+    /// # Errors
+    /// The client sent something else.
+    pub fn parse(body: &'a [u8]) -> Result<ProduceView<'a>, DecodeError> {
+        let mut reader = Reader::new("produce request", body);
         let acks = reader.i8("acks")?;
         if !(-1..=1).contains(&acks) {
             let got = u64::from(acks.cast_unsigned());
@@ -102,22 +144,39 @@ impl ProduceRequest {
         }
         let timeout_ms = reader.u32("timeout_ms")?;
         let timings = reader.bool("timings")?;
-        let rows = reader.list("partitions", PARTITIONS_MAX, PRODUCE_PARTITION_BYTES, |reader| {
-            Ok((
-                reader.topic_id("topic_id")?,
-                reader.partition("partition")?,
-                reader.length("batch_bytes", BATCH_BYTES_MAX)?,
-            ))
-        })?;
-        let mut partitions = Vec::with_capacity(rows.len());
-        for (topic_id, partition, batch_bytes) in rows {
-            let start = reader.position();
+        let table_at = reader.position() + 4;
+        let table = reader.table("partitions", PARTITIONS_MAX, PRODUCE_PARTITION_BYTES)?;
+        let batches_at = reader.position();
+        for index in 0..table.len() / PRODUCE_PARTITION_BYTES {
+            let mut row = Reader::at("produce request", body, table_at + index * PRODUCE_PARTITION_BYTES);
+            let (_, _, batch_bytes) = table_row(&mut row)?;
             reader.take("batch", batch_bytes)?;
-            partitions.push(ProducePartition { topic_id, partition, batch: body.slice(start..start + batch_bytes) });
         }
+        let batches = body.get(batches_at..reader.position()).unwrap_or_default();
         reader.finish()?;
-        Ok(ProduceRequest { acks, timeout_ms, timings, partitions })
+        Ok(ProduceView { acks, timeout_ms, timings, table, batches })
     }
+
+    /// Rows.
+    #[must_use]
+    pub fn row_count(&self) -> usize {
+        self.table.len() / PRODUCE_PARTITION_BYTES
+    }
+
+    /// The rows, in order.
+    pub fn rows(&self) -> impl Iterator<Item = ProduceRow<'a>> + use<'a> {
+        let mut batches = self.batches;
+        self.table.chunks_exact(PRODUCE_PARTITION_BYTES).map_while(move |row| {
+            let (topic_id, partition, batch_bytes) = table_row(&mut Reader::new("produce request", row)).ok()?;
+            let (batch, rest) = batches.split_at_checked(batch_bytes)?;
+            batches = rest;
+            Some(ProduceRow { topic_id, partition, batch })
+        })
+    }
+}
+
+fn table_row(reader: &mut Reader<'_>) -> Result<(TopicId, PartitionIndex, usize), DecodeError> {
+    Ok((reader.topic_id("topic_id")?, reader.partition("partition")?, reader.length("batch_bytes", BATCH_BYTES_MAX)?))
 }
 
 /// What became of each batch.
@@ -171,14 +230,23 @@ const PRODUCE_RESULT_BYTES: usize = 16 + 4 + 2 + 8 + 4 + 1 + 8;
 impl ProduceReply {
     /// Appends the body to `out`. Panics when a list exceeds its cap.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        Self::encode_rows(out, self.timings, self.partitions.iter().copied());
+    }
+
+    /// Appends the body of a reply that is nowhere as a value. Panics when there are too many rows.
+    pub fn encode_rows(
+        out: &mut Vec<u8>,
+        timings: Option<StageTimings>,
+        rows: impl ExactSizeIterator<Item = ProduceResult>,
+    ) {
         let mut writer = Writer::new(out);
-        writer.option(self.timings, |writer, timings| {
+        writer.option(timings, |writer, timings| {
             writer.u32(timings.received_us);
             writer.u32(timings.queued_us);
             writer.u32(timings.appended_us);
             writer.u32(timings.committed_us);
         });
-        writer.list(&self.partitions, PARTITIONS_MAX, |writer, row| {
+        writer.rows(rows, PARTITIONS_MAX, |writer, row| {
             writer.topic_id(row.topic_id);
             writer.partition(row.partition);
             writer.error_code(row.error);

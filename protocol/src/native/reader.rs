@@ -72,6 +72,11 @@ impl<'a> Reader<'a> {
         Reader { message, bytes, at: 0 }
     }
 
+    /// As [`Reader::new`], but at byte `at` of the body.
+    pub(crate) fn at(message: &'static str, bytes: &'a [u8], at: usize) -> Reader<'a> {
+        Reader { message, bytes, at }
+    }
+
     /// Bytes not yet read.
     pub(crate) fn remaining(&self) -> usize {
         self.bytes.len().saturating_sub(self.at)
@@ -242,6 +247,17 @@ impl<'a> Reader<'a> {
             rows.push(row(self)?);
         }
         Ok(rows)
+    }
+
+    /// A `u32` count and the bytes of its rows, each of exactly `row_bytes`: read in place by whoever walks them.
+    pub(crate) fn table(&mut self, what: &'static str, max: usize, row_bytes: usize) -> Result<&'a [u8], DecodeError> {
+        let at = self.at;
+        let count = self.length(what, max)?;
+        let expected = count.saturating_mul(row_bytes);
+        if expected > self.remaining() {
+            return Err(self.error(what, at, DecodeProblem::Truncated { expected, got: self.remaining() }));
+        }
+        self.take(what, expected)
     }
 
     /// Ends the message: whatever is left over is an error.

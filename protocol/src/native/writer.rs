@@ -110,6 +110,16 @@ impl<'a> Writer<'a> {
 
     /// A list; `max` is the cap that its reader applies.
     pub(crate) fn list<T>(&mut self, rows: &[T], max: usize, mut put: impl FnMut(&mut Self, &T)) {
+        self.rows(rows.iter(), max, |writer, row| put(writer, row));
+    }
+
+    /// As [`list`](Self::list), of rows that stand in no slice.
+    pub(crate) fn rows<T>(
+        &mut self,
+        rows: impl ExactSizeIterator<Item = T>,
+        max: usize,
+        mut put: impl FnMut(&mut Self, T),
+    ) {
         assert!(rows.len() <= max, "a list of {} rows exceeds its cap of {max}", rows.len());
         self.length(rows.len());
         for row in rows {
