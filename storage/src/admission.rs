@@ -72,6 +72,17 @@ impl Reservation {
         self.bytes
     }
 
+    /// Takes a part out, for one of several appends.
+    ///
+    /// # Panics
+    /// When there are fewer than `bytes` left.
+    #[must_use]
+    pub fn split(&mut self, bytes: usize) -> Self {
+        assert!(bytes <= self.bytes, "{bytes} of a reservation of {}", self.bytes);
+        self.bytes -= bytes;
+        Self { bytes, queue: self.queue.clone() }
+    }
+
     /// The bytes were appended and count as dirty now: nobody gains room.
     pub(crate) fn spend(mut self) {
         self.queue.reserved.set(self.queue.reserved.get() - self.bytes);
@@ -92,6 +103,16 @@ impl Admission {
         Self { queue: Rc::default() }
     }
 
+    /// A promise at once, where nobody waits and there is room.
+    pub(crate) fn try_reserve(&self, bytes: usize, has_room: impl Fn(usize, usize) -> bool) -> Option<Reservation> {
+        let queue = &self.queue;
+        if !queue.waiting.borrow().is_empty() || !has_room(queue.reserved.get(), bytes) {
+            return None;
+        }
+        queue.reserved.set(queue.reserved.get() + bytes);
+        Some(Reservation { bytes, queue: queue.clone() })
+    }
+
     /// Waits its turn until `has_room(reserved, bytes)`. `refused` is asked first at every wake-up.
     /// Cancel-safe: a dropped wait gives up its place and whatever it was granted.
     pub(crate) async fn reserve<E>(
@@ -104,9 +125,8 @@ impl Admission {
             return Err(error);
         }
         let queue = &self.queue;
-        if queue.waiting.borrow().is_empty() && has_room(queue.reserved.get(), bytes) {
-            queue.reserved.set(queue.reserved.get() + bytes);
-            return Ok(Reservation { bytes, queue: queue.clone() });
+        if let Some(reservation) = self.try_reserve(bytes, &has_room) {
+            return Ok(reservation);
         }
         let granted = Rc::new(Cell::new(false));
         queue.waiting.borrow_mut().push_back(Waiting { bytes, granted: granted.clone(), waker: None });

@@ -7,7 +7,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ouzel_runtime::{AlignedBuf, Instant, timeout_at};
+use ouzel_runtime::{AlignedBuf, Instant, counting, timeout_at};
+use smallvec::SmallVec;
 
 use crate::config::BLOCK;
 use crate::core::Core;
@@ -101,8 +102,8 @@ async fn commit(
         return (Err(error), image);
     }
     image.set_len(core.config.commit_bytes_max);
-    let mut effects = Vec::new();
-    let (journal_file, position, padded) = build(core, &mut image, &mut effects);
+    let earlier = unsynced.effects.len();
+    let (journal_file, position, padded) = build(core, &mut image, &mut unsynced.effects);
     image.set_len(padded);
     let sequence = core.journal.state.borrow().sequence;
     let (written, image) = journal_file.file.write_at(image, position).await;
@@ -114,6 +115,7 @@ async fn commit(
     unsynced.sequence = sequence;
     unsynced.file = Some(journal_file);
     let now = core.shard.now();
+    let effects = &unsynced.effects[earlier..];
     let sync_by = effects.iter().map(|effect| effect.sync_by.unwrap_or(now)).min().unwrap_or(now);
     unsynced.sync_by = Some(unsynced.sync_by.map_or(sync_by, |earlier| earlier.min(sync_by)));
     if let Some(last) = effects.last() {
@@ -126,7 +128,6 @@ async fn commit(
             state.durable_index = state.queued_index;
         }
     }
-    unsynced.effects.append(&mut effects);
     core.journal.wake_reached();
     (Ok(()), image)
 }
@@ -226,7 +227,7 @@ fn push_fragment(writer: &mut CommitWriter<'_>, placed: &mut PlacedEntry, bytes:
     };
     let mut skip = placed.sent_bytes;
     let mut take = bytes;
-    let mut parts: Vec<&[u8]> = Vec::with_capacity(placed.entry.parts.len());
+    let mut parts: SmallVec<[&[u8]; 4]> = SmallVec::new();
     for part in &placed.entry.parts {
         let from = skip.min(part.len());
         skip -= from;
@@ -237,6 +238,7 @@ fn push_fragment(writer: &mut CommitWriter<'_>, placed: &mut PlacedEntry, bytes:
         }
     }
     writer.push(&header, &parts).expect("room was asked for");
+    counting::copied(bytes);
     placed.sent_bytes += bytes;
     if matches!(placed.entry.header.kind, EntryKind::Data | EntryKind::Carry | EntryKind::Truncate) {
         // Replay needs the whole entry: every file that holds a fragment stays until all its bytes are synced.

@@ -13,12 +13,12 @@ use std::task::Waker;
 
 use ouzel_protocol::{Incarnation, Offset};
 use ouzel_runtime::sync::{Notify, oneshot};
-use ouzel_runtime::{AlignedBuf, File, Instant, OpenMode, Shard, SharedSlice};
+use ouzel_runtime::{AlignedBuf, File, Instant, OpenMode, Shard};
 
 use crate::config::{BLOCK, StoreConfig};
 use crate::error::StorageError;
 use crate::format::commit::{EntryHeader, EntryKind};
-use crate::partition::Partition;
+use crate::partition::{Partition, Slices};
 
 /// Bytes written at once while a new journal file is filled with zeros.
 const PREWRITE_BYTES: usize = 1024 * 1024;
@@ -26,7 +26,7 @@ const PREWRITE_BYTES: usize = 1024 * 1024;
 /// A file of the journal, open for writing.
 #[derive(Clone)]
 pub(crate) struct JournalFile {
-    pub(crate) path: PathBuf,
+    pub(crate) path: Rc<Path>,
     pub(crate) file: File,
     pub(crate) bytes: u64,
 }
@@ -47,7 +47,7 @@ pub(crate) struct UsedFile {
 pub(crate) struct QueuedEntry {
     pub(crate) header: EntryHeader,
     pub(crate) partition: Rc<RefCell<Partition>>,
-    pub(crate) parts: Vec<SharedSlice>,
+    pub(crate) parts: Slices,
     pub(crate) payload_bytes: usize,
     /// Log position after the payload, for data and carries.
     pub(crate) end: u64,
@@ -101,6 +101,8 @@ pub(crate) struct JournalState {
     pub(crate) numbers_used: u64,
     pub(crate) preparing: bool,
     written_waiters: VecDeque<(u64, Waker)>,
+    /// Those to be woken; empty but while they are.
+    woken: Vec<Waker>,
     durable_waiters: VecDeque<(u64, Waker)>,
 }
 
@@ -172,16 +174,16 @@ impl Journal {
     /// Wakes whoever waits for entries up to the two numbers. Waiters are registered nearly in order; those of a later
     /// commit that stand in front only delay a wake-up by one commit, never lose it: every commit drains the front.
     pub(crate) fn wake_reached(&self) {
-        let mut wakers = Vec::new();
-        {
+        let mut wakers = {
             let mut state = self.state.borrow_mut();
+            let mut wakers = std::mem::take(&mut state.woken);
             let (written, durable) = (state.written_index, state.durable_index);
             take_reached(&mut state.written_waiters, written, &mut wakers);
             take_reached(&mut state.durable_waiters, durable, &mut wakers);
-        }
-        for waker in wakers {
-            waker.wake();
-        }
+            wakers
+        };
+        wakers.drain(..).for_each(Waker::wake);
+        self.state.borrow_mut().woken = wakers;
     }
 
     /// Wakes every waiter, whatever it waits for: the log is poisoned or closed.
@@ -319,5 +321,5 @@ pub(crate) async fn create_file(
         position += step;
     }
     file.sync_all().await.map_err(|error| failed("sync new journal file", error))?;
-    Ok(JournalFile { path, file, bytes })
+    Ok(JournalFile { path: path.into(), file, bytes })
 }

@@ -23,11 +23,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ouzel_protocol::batch::BatchHeader;
 use ouzel_protocol::{LeaderEpoch, Offset, PartitionId};
 use ouzel_runtime::sync::Notify;
 use ouzel_runtime::{ChunkLedger, SharedSlice, TailChunk};
+use smallvec::SmallVec;
 
 use crate::config::{BLOCK, CHUNK_BYTES_MAX, PartitionConfig, SEGMENT_WRITE_BYTES_MAX};
 use crate::producers::ProducerState;
@@ -42,6 +42,9 @@ pub(crate) fn align_up(position: u64) -> u64 {
 pub(crate) fn align_down(position: u64) -> u64 {
     position / BLOCK as u64 * BLOCK as u64
 }
+
+/// A range of the log as pieces of its chunks; most ranges lie in one chunk or cross one boundary.
+pub(crate) type Slices = SmallVec<[SharedSlice; 2]>;
 
 /// One segment file's place in the log.
 #[derive(Clone, Debug)]
@@ -90,7 +93,7 @@ pub(crate) struct Placed {
     /// Log position after the batch.
     pub(crate) end: u64,
     /// The stored bytes, in order.
-    pub(crate) parts: Vec<SharedSlice>,
+    pub(crate) parts: Slices,
 }
 
 /// A block-aligned piece of the log on its way into a segment file.
@@ -100,7 +103,7 @@ pub(crate) struct FlushPiece {
     /// Byte position in the segment.
     pub(crate) position: u64,
     /// Its bytes, chunk by chunk; each part is whole blocks.
-    pub(crate) parts: Vec<SharedSlice>,
+    pub(crate) parts: Slices,
     /// Batches that start in the piece, for the index.
     pub(crate) batches: Vec<BatchRef>,
     /// Log position after the piece.
@@ -118,7 +121,7 @@ pub(crate) struct Carry {
     /// Log position after the carry.
     pub(crate) end: u64,
     pub(crate) end_offset: Offset,
-    pub(crate) parts: Vec<SharedSlice>,
+    pub(crate) parts: Slices,
 }
 
 /// Why appends to a partition wait or fail.
@@ -311,9 +314,9 @@ impl Partition {
     }
 
     /// The bytes of `from..to` (log positions), which must be cached, as few slices as chunks.
-    pub(crate) fn slices(&self, from: u64, to: u64) -> Vec<SharedSlice> {
+    pub(crate) fn slices(&self, from: u64, to: u64) -> Slices {
         let first = self.chunks.partition_point(|chunk| chunk.end() <= from);
-        let mut slices = Vec::with_capacity(2);
+        let mut slices = Slices::new();
         for chunk in self.chunks.range(first..) {
             if chunk.start >= to {
                 break;
@@ -330,16 +333,22 @@ impl Partition {
         slices
     }
 
-    /// The cached batches from the one that holds `offset` on, as long as they are durable; `None` where the cache
-    /// does not reach back that far. Takes at least one batch if `at_least_one`, else at most `bytes_max`.
-    pub(crate) fn cached_from(&self, offset: Offset, bytes_max: usize, at_least_one: bool) -> Option<Vec<Bytes>> {
+    /// Appends to `pieces` the cached batches from the one that holds `offset` on, as long as they are durable. `None`,
+    /// and nothing appended, where the cache does not reach back that far. Takes at least one batch if `at_least_one`,
+    /// else at most `bytes_max`.
+    pub(crate) fn cached_from(
+        &self,
+        offset: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+        pieces: &mut Vec<SharedSlice>,
+    ) -> Option<()> {
         if self.batches.front()?.base_offset > offset {
             return None;
         }
         let first = self.batches.partition_point(|batch| batch.end_offset <= offset);
         let from = self.batches.get(first)?.position;
         let mut to = from;
-        let mut pieces = Vec::new();
         let mut piece_from = from;
         let mut taken = 0u64;
         for batch in self.batches.range(first..) {
@@ -350,16 +359,16 @@ impl Partition {
             }
             if batch.position != to {
                 // A roll left padding between two batches; it is not part of any batch.
-                pieces.extend(self.slices(piece_from, to).into_iter().map(Bytes::from));
+                pieces.extend(self.slices(piece_from, to));
                 piece_from = batch.position;
             }
             to = batch_end;
             taken += u64::from(batch.bytes);
         }
         if to > piece_from {
-            pieces.extend(self.slices(piece_from, to).into_iter().map(Bytes::from));
+            pieces.extend(self.slices(piece_from, to));
         }
-        Some(pieces)
+        Some(())
     }
 
     /// Log position where the batch that straddles `synced` ends: what a disk read must add from memory to end

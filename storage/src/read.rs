@@ -15,7 +15,7 @@ use crate::config::INDEX_INTERVAL_BYTES;
 use crate::core::Core;
 use crate::error::StorageError;
 use crate::format::check::SegmentId;
-use crate::partition::{Partition, align_up};
+use crate::partition::{Partition, Slices, align_up};
 
 /// Cuts in a row that a read keeps up with.
 const REPLANS_MAX: usize = 4;
@@ -26,7 +26,7 @@ pub struct ReadPlan(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Memory(Vec<Bytes>),
+    Memory(Vec<SharedSlice>),
     Disk(DiskPlan),
 }
 
@@ -43,7 +43,7 @@ struct DiskPlan {
     bytes_max: usize,
     at_least_one: bool,
     /// What memory adds to the last batch of the file.
-    straddle: Vec<SharedSlice>,
+    straddle: Slices,
 }
 
 impl ReadPlan {
@@ -55,10 +55,26 @@ impl ReadPlan {
     /// Bytes that memory will answer with; 0 for a disk read.
     pub fn memory_bytes(&self) -> usize {
         match &self.0 {
-            Kind::Memory(parts) => parts.iter().map(Bytes::len).sum(),
+            Kind::Memory(parts) => parts.iter().map(|part| part.len()).sum(),
             Kind::Disk(_) => 0,
         }
     }
+}
+
+/// Whether the partition has this offset, or will have it next.
+///
+/// # Errors
+/// [`StorageError::OffsetOutOfRange`].
+pub(crate) fn check_range(partition: &Partition, from: Offset) -> Result<(), StorageError> {
+    if from < partition.log_start || from > partition.durable_end {
+        return Err(StorageError::OffsetOutOfRange {
+            partition: partition.id,
+            offset: from,
+            log_start: partition.log_start,
+            end: partition.durable_end,
+        });
+    }
+    Ok(())
 }
 
 /// See [`crate::Store::plan_read`].
@@ -68,18 +84,12 @@ pub(crate) fn plan(
     bytes_max: usize,
     at_least_one: bool,
 ) -> Result<ReadPlan, StorageError> {
-    if from < partition.log_start || from > partition.durable_end {
-        return Err(StorageError::OffsetOutOfRange {
-            partition: partition.id,
-            offset: from,
-            log_start: partition.log_start,
-            end: partition.durable_end,
-        });
-    }
+    check_range(partition, from)?;
     if from == partition.durable_end {
         return Ok(ReadPlan(Kind::Memory(Vec::new())));
     }
-    if let Some(parts) = partition.cached_from(from, bytes_max, at_least_one) {
+    let mut parts = Vec::new();
+    if partition.cached_from(from, bytes_max, at_least_one, &mut parts).is_some() {
         return Ok(ReadPlan(Kind::Memory(parts)));
     }
     let at = partition.segments.iter().rposition(|segment| segment.base <= from).unwrap_or(0);
@@ -88,7 +98,7 @@ pub(crate) fn plan(
     let valid = partition.synced.clamp(segment.start, segment_end) - segment.start;
     let in_this_segment = partition.synced >= segment.start && partition.synced < segment_end;
     let straddle =
-        if in_this_segment { partition.slices(partition.synced, partition.straddle_end()) } else { Vec::new() };
+        if in_this_segment { partition.slices(partition.synced, partition.straddle_end()) } else { Slices::new() };
     Ok(ReadPlan(Kind::Disk(DiskPlan {
         segment: SegmentId { partition: partition.id, base: segment.base },
         cuts: partition.cuts,
@@ -106,7 +116,7 @@ pub(crate) async fn execute(core: &Rc<Core>, plan: ReadPlan) -> Result<Vec<Bytes
     let mut plan = plan;
     for _ in 0..REPLANS_MAX {
         let error = match &plan.0 {
-            Kind::Memory(parts) => return Ok(parts.clone()),
+            Kind::Memory(parts) => return Ok(shared(parts)),
             Kind::Disk(disk) => match read_disk(core, disk).await {
                 Err(error) if is_overtaken(core, disk)? => error,
                 result => return result,
@@ -118,9 +128,13 @@ pub(crate) async fn execute(core: &Rc<Core>, plan: ReadPlan) -> Result<Vec<Bytes
         plan = self::plan(&handle.borrow(), disk.from, disk.bytes_max, disk.at_least_one)?;
     }
     match &plan.0 {
-        Kind::Memory(parts) => Ok(parts.clone()),
+        Kind::Memory(parts) => Ok(shared(parts)),
         Kind::Disk(disk) => read_disk(core, disk).await,
     }
+}
+
+fn shared(parts: &[SharedSlice]) -> Vec<Bytes> {
+    parts.iter().cloned().map(Bytes::from).collect()
 }
 
 /// Whether the log was cut, or lost its beginning, since the plan was made.

@@ -184,8 +184,8 @@ pub(crate) fn carry_entry(
     partition: &Partition,
     carry: crate::partition::Carry,
 ) -> QueuedEntry {
-    let mut parts = vec![crate::store::shared_bytes(&crate::replay::carried_prefix(carry.first_batch, 0))];
-    parts.extend(carry.parts);
+    let mut parts = carry.parts;
+    parts.insert(0, crate::store::shared_bytes(&crate::replay::carried_prefix(carry.first_batch, 0)));
     let payload_bytes = parts.iter().map(|part| part.len()).sum();
     QueuedEntry {
         header: EntryHeader {

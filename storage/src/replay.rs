@@ -610,7 +610,7 @@ async fn flush_blocks(files: &SegmentFiles, partition: &mut Replayed) -> Result<
             .filter(|batch| batch.position >= position && batch.position < end)
             .copied()
             .collect();
-        open.write(position, vec![chunk.slice(0..piece.len())], 0, &starting).await?;
+        open.write(position, [chunk.slice(0..piece.len())].into_iter().collect(), 0, &starting).await?;
         position = end;
     }
     partition.state.tail.drain(..whole);

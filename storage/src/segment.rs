@@ -23,7 +23,7 @@ use crate::error::StorageError;
 use crate::format::check::{CHECK_RANGE_BYTES_MAX, CheckMap, CheckSlot, RangeCrc, SegmentId};
 use crate::format::index::{IndexMap, IndexSlot};
 use crate::mutation::{self, Mutation};
-use crate::partition::BatchRef;
+use crate::partition::{BatchRef, Slices};
 
 /// Segment files grow by this much at a time, at most; smaller steps at first so that small partitions stay small.
 const GROW_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -109,13 +109,13 @@ impl OpenSegment {
     pub(crate) async fn write(
         &self,
         position: u64,
-        parts: Vec<SharedSlice>,
+        parts: Slices,
         start: u64,
         batches: &[BatchRef],
     ) -> Result<(), StorageError> {
         let end = position + parts.iter().map(|part| part.len() as u64).sum::<u64>();
         self.grow_to(end).await?;
-        let written = self.data.write_parts_at(parts.clone(), position).await;
+        let written = self.data.write_parts_at(parts.to_vec(), position).await;
         written.map_err(|error| StorageError::io("write segment", &self.path, error))?;
         // Only now: a sync that began meanwhile does not cover this write.
         self.dirty.set(true);

@@ -71,6 +71,14 @@ impl std::fmt::Debug for Ack {
     }
 }
 
+impl Ack {
+    /// The level it waits for.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+}
+
 impl Future for Ack {
     type Output = Result<Durability, StorageError>;
 
@@ -224,6 +232,16 @@ impl Store {
             .await
     }
 
+    /// As [`reserve`](Self::reserve), for several batches of `bytes` in all, where that takes no waiting; else `None`, also
+    /// where it would be refused.
+    #[must_use]
+    pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+        if self.refusal().is_some() || bytes > self.0.config.batch_bytes_max() {
+            return None;
+        }
+        self.0.admission.try_reserve(bytes, |reserved, bytes| self.0.has_room(reserved, bytes))
+    }
+
     fn refusal(&self) -> Option<StorageError> {
         if let Some(error) = self.0.poisoned() {
             return Some(error);
@@ -352,6 +370,27 @@ impl Store {
     /// Whether the partition is open here.
     pub fn has_partition(&self, id: PartitionId) -> bool {
         self.0.partitions.borrow().contains_key(&id)
+    }
+
+    /// Appends to `pieces` what the tail in memory has of a read of up to `bytes_max` bytes from offset `from`: whole
+    /// batches in order. False, and nothing appended, where it takes the disk. With `at_least_one` the first batch comes
+    /// whatever its size.
+    ///
+    /// # Errors
+    /// [`StorageError::OffsetOutOfRange`], [`StorageError::UnknownPartition`].
+    pub fn read_cached(
+        &self,
+        id: PartitionId,
+        from: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+        pieces: &mut Vec<SharedSlice>,
+    ) -> Result<bool, StorageError> {
+        let handle = self.0.partition(id)?;
+        let partition = handle.borrow();
+        read::check_range(&partition, from)?;
+        let is_end = from == partition.durable_end;
+        Ok(is_end || partition.cached_from(from, bytes_max, at_least_one, pieces).is_some())
     }
 
     /// Decides what a read of up to `bytes_max` bytes from offset `from` will do. No I/O, no wait.

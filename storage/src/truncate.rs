@@ -10,7 +10,6 @@ use std::rc::Rc;
 
 use ouzel_protocol::batch::batches;
 use ouzel_protocol::{Offset, PartitionId};
-use ouzel_runtime::SharedSlice;
 use ouzel_runtime::sync::oneshot;
 
 use crate::core::Core;
@@ -20,7 +19,7 @@ use crate::format::check::SegmentId;
 use crate::format::commit::{EntryHeader, EntryKind};
 use crate::journal::QueuedEntry;
 use crate::mutation::{self, Mutation};
-use crate::partition::{BatchRef, Partition, Phase, Segment};
+use crate::partition::{BatchRef, Partition, Phase, Segment, Slices};
 use crate::producers::ProducerState;
 use crate::recycle::{sync_segments, write_checkpoint};
 use crate::replay::carried_prefix;
@@ -41,7 +40,7 @@ struct Cut {
     producers: ProducerState,
 }
 
-fn entry(kind: EntryKind, handle: &SharedPartition, partition: &Partition, parts: Vec<SharedSlice>) -> QueuedEntry {
+fn entry(kind: EntryKind, handle: &SharedPartition, partition: &Partition, parts: Slices) -> QueuedEntry {
     let payload_bytes = parts.iter().map(|part| part.len()).sum();
     QueuedEntry {
         header: EntryHeader {
@@ -152,7 +151,7 @@ async fn cut_log(core: &Rc<Core>, handle: &SharedPartition, to: Offset) -> Resul
             let producers =
                 cut.producers.snapshot(cut.end_offset, core.shard.wall_ms(), core.config.producers).encode();
             let prefix = carried_prefix(cut.first_batch, producers.len());
-            let parts = vec![shared_bytes(&prefix), shared_bytes(&producers), shared_bytes(&cut.rest)];
+            let parts: Slices = [&prefix[..], &producers, &cut.rest].into_iter().map(shared_bytes).collect();
             let mut entry = entry(
                 EntryKind::Truncate,
                 handle,
@@ -325,7 +324,7 @@ pub(crate) async fn advance_log_start(store: &Store, id: PartitionId, to: Offset
         if to <= partition.log_start {
             return Ok(partition.log_start);
         }
-        let mut entry = entry(EntryKind::LogStart, &handle, &partition, Vec::new());
+        let mut entry = entry(EntryKind::LogStart, &handle, &partition, Slices::new());
         entry.header.base_offset = to;
         entry.header.end_offset = to;
         entry
@@ -366,7 +365,7 @@ pub(crate) async fn drop_partition(store: &Store, id: PartitionId) -> Result<(),
         let mut partition = handle.borrow_mut();
         partition.phase = Phase::Dropped;
         partition.moved.notify_all();
-        entry(EntryKind::Drop, &handle, &partition, Vec::new())
+        entry(EntryKind::Drop, &handle, &partition, Slices::new())
     };
     journal_entry(core, entry).await?;
     while handle.borrow().flushing {
