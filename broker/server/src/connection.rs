@@ -13,13 +13,14 @@ use bytes::{Bytes, BytesMut};
 use ouzel_protocol::ErrorCode;
 use ouzel_protocol::native::{Api, FrameHeader, PROTOCOL_VERSION, error_frame};
 use ouzel_runtime::sync::{Event, Semaphore};
-use ouzel_runtime::{PeerProgress, Socket, timeout_at};
+use ouzel_runtime::{PeerProgress, Socket, counting, timeout_at};
 
 use crate::frame_reader::{Fault, FrameReader};
 use crate::handlers;
 use crate::limits;
+use crate::producing::ProducingQueues;
 use crate::reply_queue::ReplyQueue;
-use crate::request::{AnswerBytes, BodyPermits, Held, Request};
+use crate::request::{AnswerBytes, Arrived, BodyPermits, Held, Request};
 use crate::shard::{ConnectionOpen, ShardState};
 use crate::watch::{Receiving, Watch};
 
@@ -28,6 +29,8 @@ pub(crate) struct Connection {
     pub(crate) state: Rc<ShardState>,
     pub(crate) peer: SocketAddr,
     pub(crate) replies: ReplyQueue,
+    /// Its produce requests between dispatch and reply.
+    pub(crate) producing: ProducingQueues,
     /// Set when nobody waits for replies any more: long polls end.
     pub(crate) ended: Event,
     /// Bytes of records in replies that are not sent yet.
@@ -42,7 +45,12 @@ impl Connection {
     /// Queues a reply frame.
     pub(crate) fn reply(&self, frame: Vec<u8>, held: Held) {
         let answer = AnswerBytes::of(&self.state, frame.len());
-        self.replies.push(vec![Bytes::from(frame)], Held { _answer: Some(answer), ..held });
+        self.replies.push(Held { _answer: Some(answer), ..held }, |out| out.push(Bytes::from(frame)));
+    }
+
+    /// Queues a small reply, which `write` appends to whatever goes out with it.
+    pub(crate) fn reply_with(&self, held: Held, write: impl FnOnce(&mut Vec<u8>)) {
+        self.replies.push(held, |out| out.write(write));
     }
 
     /// Refuses a request as a whole.
@@ -81,6 +89,12 @@ impl Connection {
                 _ => tracing::warn!(shard, peer = %self.peer, %fault, "connection closed"),
             }
         }
+        self.end();
+    }
+
+    /// Answers nothing more.
+    fn end(&self) {
+        self.producing.close();
         self.replies.close();
         self.socket.shutdown();
     }
@@ -91,6 +105,7 @@ pub(crate) async fn serve(state: Rc<ShardState>, socket: Socket, peer: SocketAdd
     let connection = Rc::new(Connection {
         peer,
         replies: ReplyQueue::default(),
+        producing: ProducingQueues::default(),
         ended: Event::new(),
         response_bytes: Semaphore::new(limits::CONNECTION_RESPONSE_BYTES_MAX),
         socket: socket.clone(),
@@ -115,8 +130,7 @@ pub(crate) async fn serve(state: Rc<ShardState>, socket: Socket, peer: SocketAdd
             // The peer sends nothing more but may still read: what it asked for is answered, long polls at once.
             connection.ended.set();
             drop(connection.places.acquire(limits::CONNECTION_REQUEST_COUNT_MAX).await);
-            connection.replies.close();
-            connection.socket.shutdown();
+            connection.end();
         }
         Err(fault) => connection.fail(&fault),
     }
@@ -136,7 +150,7 @@ async fn read_requests(connection: &Rc<Connection>, frames: &mut FrameReader) ->
     if !handlers::hello::answer(connection, request)? {
         return Ok(());
     }
-    while let Some(request) = read_request(connection, frames, connection.state.budget.frame_bytes_max).await? {
+    while let Some(request) = next_request(connection, frames).await? {
         let header = request.header;
         match header.api {
             _ if header.version != PROTOCOL_VERSION => {
@@ -159,12 +173,55 @@ async fn read_requests(connection: &Rc<Connection>, frames: &mut FrameReader) ->
     Ok(())
 }
 
+/// The next request that takes more than one look: those before it were answered, or dispatched, where they were received.
+async fn next_request(connection: &Rc<Connection>, frames: &mut FrameReader) -> Result<Option<Request>, Fault> {
+    let state = &connection.state;
+    while let Some((mut arrived, body_bytes)) = read_header(connection, frames, state.budget.frame_bytes_max).await? {
+        let may_end_at_once = arrived.header.version == PROTOCOL_VERSION;
+        // A body that is here already needs no memory but the ring's, which it leaves before the next frame is read.
+        if may_end_at_once && let Some(body) = frames.whole(body_bytes) {
+            let Some(left) = handlers::answer_at_once(connection, arrived, body)? else {
+                frames.consume(body_bytes);
+                continue;
+            };
+            arrived = left;
+        }
+        let (body, permits) = read_body(connection, frames, body_bytes).await?;
+        arrived.held.body = Some(permits);
+        arrived.received = state.shard.now();
+        if may_end_at_once {
+            let Some(left) = handlers::answer_at_once(connection, arrived, &body)? else {
+                state.spare_bodies.give_back(body);
+                continue;
+            };
+            arrived = left;
+        }
+        return Ok(Some(arrived.with_body(body.freeze())));
+    }
+    Ok(None)
+}
+
 /// The next whole request with everything it holds; `None` when the peer ended the connection.
 async fn read_request(
     connection: &Rc<Connection>,
     frames: &mut FrameReader,
     frame_bytes_max: usize,
 ) -> Result<Option<Request>, Fault> {
+    let Some((mut arrived, body_bytes)) = read_header(connection, frames, frame_bytes_max).await? else {
+        return Ok(None);
+    };
+    let (body, permits) = read_body(connection, frames, body_bytes).await?;
+    arrived.held.body = Some(permits);
+    arrived.received = connection.state.shard.now();
+    Ok(Some(arrived.with_body(body.freeze())))
+}
+
+/// The next request whose body is still to be read, and the bytes of that; `None` when the peer ended the connection.
+async fn read_header(
+    connection: &Rc<Connection>,
+    frames: &mut FrameReader,
+    frame_bytes_max: usize,
+) -> Result<Option<(Arrived, usize)>, Fault> {
     let shard = &connection.state.shard;
     let place = connection.places.acquire(1).await;
     let Some(header) = frames.header(shard, &connection.watch).await? else { return Ok(None) };
@@ -176,26 +233,32 @@ async fn read_request(
     if header.frame_bytes() > frame_bytes_max {
         return Err(Fault::TooLarge { got: header.frame_bytes(), max: frame_bytes_max });
     }
-    let (body, permits) = read_body(connection, frames, header.body_bytes()).await?;
-    let held = Held {
-        _place: place,
-        _in_flight: connection.state.request_taken(),
-        body: Some(permits),
-        records: None,
-        _answer: None,
-    };
-    Ok(Some(Request { header, body, started, received: shard.now(), held }))
+    let held =
+        Held { _place: place, _in_flight: connection.state.request_taken(), body: None, records: None, _answer: None };
+    Ok(Some((Arrived { header, started, received: started, held }, header.body_bytes())))
 }
 
 /// A body and the memory it takes. What has begun to arrive gets memory for its beginning, and what has arrived that far
-/// gets the rest: a header alone costs nothing.
+/// gets the rest: a header alone costs nothing. Where memory is plenty a body gets all of its own at once, so that no byte
+/// of it is moved again.
 async fn read_body(
     connection: &Rc<Connection>,
     frames: &mut FrameReader,
     body_bytes: usize,
-) -> Result<(Bytes, BodyPermits), Fault> {
+) -> Result<(BytesMut, BodyPermits), Fault> {
     let (state, watch) = (&connection.state, &connection.watch);
     let waits = |holds_memory| Receiving::Frame { since: state.shard.now(), bytes: body_bytes, holds_memory };
+    let begin_bytes = body_bytes.min(limits::BODY_BEGIN_BYTES);
+    let of_connection_bytes = body_bytes.min(limits::CONNECTION_REQUEST_BYTES_MAX);
+    let plenty = if frames.is_steady() { state.memory.whole_body(begin_bytes, body_bytes - begin_bytes) } else { None };
+    if let Some((begun, rest)) = plenty
+        && let Some(of_connection) = connection.body_bytes.try_acquire(of_connection_bytes)
+    {
+        watch.receiving(waits(true));
+        let body = frames.body(state.spare_bodies.take(body_bytes), body_bytes).await?;
+        watch.receiving(Receiving::Nothing);
+        return Ok((body, BodyPermits { _of_connection: of_connection, _begun: begun, _rest: rest }));
+    }
     let is_here = body_bytes == 0 || frames.holds(1);
     if !is_here {
         watch.receiving(waits(false));
@@ -204,21 +267,22 @@ async fn read_body(
         }
         watch.receiving(Receiving::Nothing);
     }
-    let begin_bytes = body_bytes.min(limits::BODY_BEGIN_BYTES);
-    let of_connection = connection.body_bytes.acquire(body_bytes.min(limits::CONNECTION_REQUEST_BYTES_MAX)).await;
+    let of_connection = connection.body_bytes.acquire(of_connection_bytes).await;
     let begun = state.memory.begin_body(begin_bytes).await;
     watch.receiving(waits(true));
-    let mut body = frames.body(BytesMut::with_capacity(begin_bytes), begin_bytes).await?;
+    let mut body = frames.body(state.spare_bodies.take(begin_bytes), begin_bytes).await?;
     let mut rest = None;
     if body_bytes > begin_bytes {
         watch.receiving(Receiving::Nothing);
         rest = Some(state.memory.rest_of_body(body_bytes - begin_bytes).await);
         state.memory_changed();
         watch.receiving(waits(true));
-        let mut whole = BytesMut::with_capacity(body_bytes);
+        let mut whole = state.spare_bodies.take(body_bytes);
         whole.extend_from_slice(&body);
+        counting::copied(body.len());
+        state.spare_bodies.give_back(body);
         body = frames.body(whole, body_bytes).await?;
     }
     watch.receiving(Receiving::Nothing);
-    Ok((body.freeze(), BodyPermits { _of_connection: of_connection, _begun: begun, _rest: rest }))
+    Ok((body, BodyPermits { _of_connection: of_connection, _begun: begun, _rest: rest }))
 }

@@ -8,7 +8,7 @@ use std::io;
 
 use bytes::BytesMut;
 use ouzel_protocol::native::{FRAME_HEADER_BYTES, FrameError, FrameHeader};
-use ouzel_runtime::{PoolBuf, Shard, Socket};
+use ouzel_runtime::{PoolBuf, Shard, Socket, counting};
 
 use crate::watch::{Receiving, Watch};
 
@@ -54,24 +54,40 @@ pub(crate) enum Fault {
     Socket(#[from] io::Error),
 }
 
+/// Bodies from here on are received straight into their own memory; what the runtime's own limit is too.
+const STEADY_BYTES_MIN: usize = 16 * 1024;
+
 /// Reads frames in order.
 pub(crate) struct FrameReader {
     socket: Socket,
     chunk: Option<PoolBuf>,
+    /// The last frame was a large one that came whole. The next is expected to be one as well: its header is received alone,
+    /// so that not even the beginning of its body passes through a buffer of the ring.
+    is_steady: bool,
+    /// Memory of headers that are received alone.
+    header: BytesMut,
 }
 
 impl FrameReader {
     pub(crate) fn new(socket: Socket) -> Self {
-        Self { socket, chunk: None }
+        Self { socket, chunk: None, is_steady: false, header: BytesMut::new() }
+    }
+
+    /// Whether the peer has just sent a large frame and is in the middle of others.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.is_steady
     }
 
     /// The next header; `None` when the peer ended the connection between two frames.
     pub(crate) async fn header(&mut self, shard: &Shard, watch: &Watch) -> Result<Option<FrameHeader>, Fault> {
-        let mut bytes = [0; FRAME_HEADER_BYTES];
-        let mut got = 0;
         if self.chunk.is_none() {
             watch.receiving(Receiving::Next { since: shard.now() });
         }
+        if self.chunk.is_none() && self.is_steady {
+            return self.header_alone(watch).await;
+        }
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        let mut got = 0;
         while got < bytes.len() {
             let Some(chunk) = self.chunk().await? else {
                 return if got == 0 { Ok(None) } else { Err(Fault::Cut { expected: bytes.len(), got }) };
@@ -90,6 +106,23 @@ impl FrameReader {
         Ok(Some(FrameHeader::parse(&bytes)?))
     }
 
+    async fn header_alone(&mut self, watch: &Watch) -> Result<Option<FrameHeader>, Fault> {
+        self.header.clear();
+        let header = std::mem::take(&mut self.header);
+        self.header = self.socket.recv_direct(header, FRAME_HEADER_BYTES).await?;
+        watch.receiving(Receiving::Nothing);
+        match self.header.len() {
+            0 => Ok(None),
+            FRAME_HEADER_BYTES => Ok(Some(FrameHeader::parse(&self.header)?)),
+            got => Err(Fault::Cut { expected: FRAME_HEADER_BYTES, got }),
+        }
+    }
+
+    /// The next body where it was received, if all of it is here; the caller consumes it.
+    pub(crate) fn whole(&self, body_bytes: usize) -> Option<&[u8]> {
+        self.chunk.as_ref()?.get(..body_bytes)
+    }
+
     /// Waits until a byte of the body is here; false when the peer ended the connection instead.
     pub(crate) async fn begins(&mut self) -> Result<bool, Fault> {
         Ok(self.chunk().await?.is_some())
@@ -101,9 +134,11 @@ impl FrameReader {
         if let Some(chunk) = &self.chunk {
             let taken = chunk.len().min(body_bytes - body.len());
             body.extend_from_slice(chunk.get(..taken).unwrap_or_default());
+            counting::copied(taken);
             self.consume(taken);
         }
         let missing = body_bytes - body.len();
+        self.is_steady = self.chunk.is_none() && body_bytes >= STEADY_BYTES_MIN;
         if missing > 0 {
             let got = body.len();
             body = self.socket.recv_exact(body, missing).await.map_err(|error| match error.kind() {
@@ -130,7 +165,8 @@ impl FrameReader {
         Ok(self.chunk.as_ref())
     }
 
-    fn consume(&mut self, bytes: usize) {
+    /// Steps over bytes that are here.
+    pub(crate) fn consume(&mut self, bytes: usize) {
         if let Some(chunk) = &mut self.chunk {
             chunk.advance(bytes);
             if chunk.is_empty() {

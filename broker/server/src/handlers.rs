@@ -10,6 +10,8 @@ mod metadata;
 pub(crate) mod produce;
 mod topics;
 
+pub(crate) use fetch::Gathered;
+
 use std::rc::Rc;
 
 use ouzel_protocol::native::Api;
@@ -19,9 +21,26 @@ use crate::connection::Connection;
 use crate::frame_reader::Fault;
 use crate::lanes::PartitionRef;
 use crate::metadata_plane::PlaneMessage;
-use crate::request::Request;
+use crate::request::{Arrived, Request};
 use crate::shard::ShardState;
 use crate::topic_table::Route;
+
+/// Answers a request, or dispatches it, where that takes no waiting: its body is read where it was received. Else gives the
+/// request back, and nothing has happened.
+///
+/// # Errors
+/// The body is not what its layout says: the connection ends.
+pub(crate) fn answer_at_once(
+    connection: &Rc<Connection>,
+    arrived: Arrived,
+    body: &[u8],
+) -> Result<Option<Arrived>, Fault> {
+    match arrived.header.api {
+        Api::Produce => produce::dispatch_at_once(connection, arrived, body),
+        Api::Fetch => fetch::answer_at_once(connection, arrived, body),
+        _ => Ok(Some(arrived)),
+    }
+}
 
 /// Answers any request but Hello and Produce. Replies of one connection leave in the order in which they become ready.
 ///

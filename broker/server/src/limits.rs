@@ -16,8 +16,13 @@ pub(crate) const CONNECTION_COUNT_MAX: usize = 50_000;
 pub(crate) const BODY_BEGIN_BYTES: usize = 64 * 1024;
 /// Largest frame of a peer that has not said Hello.
 pub(crate) const HELLO_FRAME_BYTES_MAX: usize = 66 * 1024 + FRAME_HEADER_BYTES;
-/// Replies taken from the queue for one vectored send.
-pub(crate) const SEND_PART_COUNT_MAX: usize = 512;
+/// A message of replies that has this many bytes or pieces takes no further reply.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const MESSAGE_PART_COUNT_MAX: usize = 512;
+/// Memory that a sent message keeps for the next one.
+pub(crate) const MESSAGE_SPARE_BYTES: usize = 4096;
+/// Memory of request bodies that a shard keeps for the next ones, in bytes.
+pub(crate) const SPARE_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// A peer that has not said Hello by then is closed, where nothing else is set.
 pub(crate) const HELLO_WAIT_MS_MAX: u64 = 10_000;

@@ -64,6 +64,24 @@ impl ConnectionMemory {
         self.take(&self.bodies, bytes).await
     }
 
+    /// For a whole body at once, its beginning and its rest, where plenty is left and nobody waits.
+    pub(crate) fn whole_body(&self, begin_bytes: usize, rest_bytes: usize) -> Option<(Permit, Option<Permit>)> {
+        let is_plenty = |part: &Semaphore, total: usize, bytes: usize| part.available() >= total / 2 + bytes;
+        if !is_plenty(&self.begun, self.budget.begun_bytes, begin_bytes)
+            || !is_plenty(&self.bodies, self.budget.body_bytes, rest_bytes)
+        {
+            return None;
+        }
+        let begun = self.begun.try_acquire(begin_bytes)?;
+        let rest = if rest_bytes > 0 { Some(self.bodies.try_acquire(rest_bytes)?) } else { None };
+        Some((begun, rest))
+    }
+
+    /// For the records of a reply at once, where they are there and nobody waits.
+    pub(crate) fn records_at_once(&self, bytes: usize) -> Option<Permit> {
+        self.records.try_acquire(bytes)
+    }
+
     /// For the records of a reply. Cancel-safe.
     pub(crate) async fn records(&self, bytes: usize) -> Permit {
         self.take(&self.records, bytes).await

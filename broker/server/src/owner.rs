@@ -10,9 +10,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use ouzel_protocol::native::OffsetSpec;
-use ouzel_protocol::{Durability, ErrorCode, Offset, ProducerId};
-use ouzel_runtime::{Inbox, Instant};
-use ouzel_storage::{Ack, StorageError};
+use ouzel_protocol::{BatchHeader, Durability, ErrorCode, Offset, PartitionId, ProducerId};
+use ouzel_runtime::{Inbox, Instant, SharedSlice};
+use ouzel_storage::{Ack, Reservation, StorageError};
 
 use crate::lanes::{
     AppendOutcome, AppendRow, AppendTimes, OffsetOutcome, Parked, PartitionRef, PartitionStatus, ProduceMessage,
@@ -31,43 +31,55 @@ pub(crate) enum Dispatched {
 /// Appends batches in order: when it returns, their places in the log are fixed (dispatched). Waits only for room.
 pub(crate) async fn append(state: &ShardState, rows: Vec<AppendRow>) -> Vec<Dispatched> {
     let mut dispatched = Vec::with_capacity(rows.len());
-    // Producers that were refused a batch: what they sent behind it must not get in front of it.
-    let mut refused: Vec<(PartitionRef, ProducerId)> = Vec::new();
+    let mut refused = Vec::new();
     for row in rows {
         let taken = state.shard.now();
-        let producer = row.header.producer().map(|stamp| (row.at, stamp.id));
-        let result = match producer {
-            Some(producer) if refused.contains(&producer) => Err(ErrorCode::OutOfOrderSequence),
-            _ => append_one(state, &row, taken).await,
-        };
-        dispatched.push(match result {
+        let reservation = reserve(state, &row).await;
+        let appended = append_in_order(&mut refused, row.at, &row.header, || {
+            append_reserved(state, reservation?, row.at, &row.header, &row.batch, taken)
+        });
+        dispatched.push(match appended {
             Ok((ack, outcome)) => Dispatched::Appended { ack, outcome },
-            Err(error) => {
-                refused.extend(producer);
-                Dispatched::Refused(AppendOutcome::refused(error, taken))
-            }
+            Err(error) => Dispatched::Refused(AppendOutcome::refused(error, taken)),
         });
     }
     dispatched
 }
 
-async fn append_one(state: &ShardState, row: &AppendRow, taken: Instant) -> Result<(Ack, AppendOutcome), ErrorCode> {
-    let refused = |error: StorageError| {
-        if !matches!(
-            error,
-            StorageError::UnknownPartition { .. } | StorageError::BatchTooLarge { .. } | StorageError::Closing
-        ) {
-            tracing::debug!(shard = state.index.0, %error, "a batch was refused");
-        }
-        error_map::of_storage(&error)
-    };
+/// Appends a batch unless its producer was refused one of the same request before: what was sent behind that must not get
+/// in front of it.
+pub(crate) fn append_in_order<T>(
+    refused: &mut Vec<(PartitionRef, ProducerId)>,
+    at: PartitionRef,
+    header: &BatchHeader,
+    append: impl FnOnce() -> Result<T, ErrorCode>,
+) -> Result<T, ErrorCode> {
+    let Some(producer) = header.producer().map(|stamp| (at, stamp.id)) else { return append() };
+    if refused.contains(&producer) {
+        return Err(ErrorCode::OutOfOrderSequence);
+    }
+    append().inspect_err(|_| refused.push(producer))
+}
+
+async fn reserve(state: &ShardState, row: &AppendRow) -> Result<Reservation, ErrorCode> {
     state.topics.owned(row.at)?;
-    let reservation = state.store.reserve(row.batch.len()).await.map_err(refused)?;
-    // Waiting for room may have taken long: whether the partition is still ours is asked again.
-    let partition = state.topics.owned(row.at)?;
+    state.store.reserve(row.batch.len()).await.map_err(|error| refused(state, &error))
+}
+
+/// Appends a batch for which there is room: its place in the log is fixed when this returns. Waiting for the room may have
+/// taken long, so whether the partition is still ours is asked here.
+pub(crate) fn append_reserved(
+    state: &ShardState,
+    reservation: Reservation,
+    at: PartitionRef,
+    header: &BatchHeader,
+    batch: &[u8],
+    taken: Instant,
+) -> Result<(Ack, AppendOutcome), ErrorCode> {
+    let partition = state.topics.owned(at)?;
     let (id, epoch) = (partition.partition_id, partition.leader_epoch);
-    let appended = state.store.append(reservation, id, epoch, &row.header, &row.batch).map_err(refused)?;
-    let log_start = state.store.log_start(id).map_err(refused)?;
+    let appended = state.store.append(reservation, id, epoch, header, batch).map_err(|error| refused(state, &error))?;
+    let log_start = state.store.log_start(id).map_err(|error| refused(state, &error))?;
     let now = state.shard.now();
     let outcome = AppendOutcome {
         error: ErrorCode::None,
@@ -80,32 +92,53 @@ async fn append_one(state: &ShardState, row: &AppendRow, taken: Instant) -> Resu
     Ok((appended.ack, outcome))
 }
 
+fn refused(state: &ShardState, error: &StorageError) -> ErrorCode {
+    if !matches!(
+        error,
+        StorageError::UnknownPartition { .. } | StorageError::BatchTooLarge { .. } | StorageError::Closing
+    ) {
+        tracing::debug!(shard = state.index.0, %error, "a batch was refused");
+    }
+    error_map::of_storage(error)
+}
+
+/// What an ack makes of the outcome of an appended batch.
+pub(crate) fn settled(
+    state: &ShardState,
+    outcome: AppendOutcome,
+    result: Result<Durability, StorageError>,
+) -> AppendOutcome {
+    match result {
+        Ok(durability) => AppendOutcome {
+            durability,
+            times: AppendTimes { committed: state.shard.now(), ..outcome.times },
+            ..outcome
+        },
+        Err(error) => {
+            tracing::debug!(shard = state.index.0, %error, "an appended batch was not acknowledged");
+            AppendOutcome::refused(error_map::of_storage(&error), outcome.times.taken)
+        }
+    }
+}
+
 /// Waits until each batch is at its level (produced), or never will be.
 pub(crate) async fn produced(state: &ShardState, dispatched: Vec<Dispatched>) -> Vec<AppendOutcome> {
-    let mut waiting: Vec<Producing> = dispatched.into_iter().map(|batch| Producing { batch }).collect();
+    let mut waiting: Vec<Waiting> = dispatched.into_iter().map(|batch| Waiting { batch }).collect();
     let mut outcomes = Vec::with_capacity(waiting.len());
     for (outcome, result) in join::all(&mut waiting).await {
         outcomes.push(match result {
             None => outcome,
-            Some(Ok(durability)) => AppendOutcome {
-                durability,
-                times: AppendTimes { committed: state.shard.now(), ..outcome.times },
-                ..outcome
-            },
-            Some(Err(error)) => {
-                tracing::debug!(shard = state.index.0, %error, "an appended batch was not acknowledged");
-                AppendOutcome::refused(error_map::of_storage(&error), outcome.times.taken)
-            }
+            Some(result) => settled(state, outcome, result),
         });
     }
     outcomes
 }
 
-struct Producing {
+struct Waiting {
     batch: Dispatched,
 }
 
-impl Future for Producing {
+impl Future for Waiting {
     type Output = (AppendOutcome, Option<Result<Durability, StorageError>>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
@@ -138,12 +171,33 @@ pub(crate) async fn read(
     outcomes
 }
 
-async fn read_one(
+/// Appends to `pieces` what memory has for a row; the outcome is without records. `None`, and nothing appended, where the
+/// disk is needed.
+pub(crate) fn read_at_once(
+    state: &ShardState,
+    row: &ReadRow,
+    at_least_one: bool,
+    pieces: &mut Vec<SharedSlice>,
+) -> Option<ReadOutcome> {
+    let (id, outcome) = match outcome_without_records(state, row, row.bytes_max, at_least_one) {
+        Ok((Some(id), outcome)) => (id, outcome),
+        Ok((None, outcome)) => return Some(outcome),
+        Err(error) => return Some(ReadOutcome::refused(error)),
+    };
+    match state.store.read_cached(id, row.offset, row.bytes_max, at_least_one, pieces) {
+        Ok(true) => Some(outcome),
+        Ok(false) => None,
+        Err(error) => Some(ReadOutcome { error: error_map::of_storage(&error), ..outcome }),
+    }
+}
+
+/// The outcome but for the records, and the partition if there are any to read.
+fn outcome_without_records(
     state: &ShardState,
     row: &ReadRow,
     bytes_max: usize,
     at_least_one: bool,
-) -> Result<ReadOutcome, ErrorCode> {
+) -> Result<(Option<PartitionId>, ReadOutcome), ErrorCode> {
     let id = state.topics.owned(row.at)?.partition_id;
     let store = &state.store;
     let code = |error: StorageError| error_map::of_storage(&error);
@@ -153,8 +207,23 @@ async fn read_one(
     if row.offset == high_watermark || (bytes_max == 0 && !at_least_one) {
         let is_out_of_range = row.offset < log_start || row.offset > high_watermark;
         outcome.error = if is_out_of_range { ErrorCode::OffsetOutOfRange } else { ErrorCode::None };
-        return Ok(outcome);
+        return Ok((None, outcome));
     }
+    Ok((Some(id), outcome))
+}
+
+async fn read_one(
+    state: &ShardState,
+    row: &ReadRow,
+    bytes_max: usize,
+    at_least_one: bool,
+) -> Result<ReadOutcome, ErrorCode> {
+    let (id, mut outcome) = match outcome_without_records(state, row, bytes_max, at_least_one)? {
+        (Some(id), outcome) => (id, outcome),
+        (None, outcome) => return Ok(outcome),
+    };
+    let store = &state.store;
+    let code = |error: StorageError| error_map::of_storage(&error);
     // The plan is made under the borrow and keeps alive what it names; appends and drops meanwhile do not change it.
     let plan = match store.plan_read(id, row.offset, bytes_max, at_least_one) {
         Ok(plan) => plan,

@@ -1,34 +1,60 @@
-//! The replies of one connection on their way out, in the order in which they became ready. One writer task takes all
-//! that wait and sends them with one vectored send. Each reply keeps what its request holds (its place among the
-//! requests in flight, its memory) until it is sent: that is the bound of this queue. Lives on the connection's shard.
+//! The replies of one connection on their way out, in the order in which they became ready. They are gathered into
+//! messages; one writer task sends a message after the other. Each reply keeps what its request holds (its place among the
+//! requests in flight, its memory) until its message is sent: that is the bound of this queue. Messages are used again, so
+//! a steady connection allocates nothing here. Lives on the connection's shard.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use ouzel_runtime::sync::Notify;
-use ouzel_runtime::{Shard, Socket};
+use ouzel_runtime::{Outgoing, Shard, Socket};
 
 use crate::frame_reader::Fault;
-use crate::limits::SEND_PART_COUNT_MAX;
+use crate::limits::{MESSAGE_BYTES_MAX, MESSAGE_PART_COUNT_MAX, MESSAGE_SPARE_BYTES};
 use crate::request::Held;
 use crate::watch::Watch;
+
+/// Replies that go out together.
+#[derive(Default)]
+struct Message {
+    outgoing: Outgoing,
+    held: Vec<Held>,
+}
+
+impl Message {
+    /// Whether another reply had better go into the next message: what a message holds is given back as a whole.
+    fn is_full(&self) -> bool {
+        self.outgoing.len() >= MESSAGE_BYTES_MAX || self.outgoing.part_count() >= MESSAGE_PART_COUNT_MAX
+    }
+}
 
 /// Replies that are not sent yet.
 #[derive(Default)]
 pub(crate) struct ReplyQueue {
-    waiting: RefCell<VecDeque<(Vec<Bytes>, Held)>>,
+    waiting: RefCell<VecDeque<Message>>,
+    /// Sent and empty, for the next replies.
+    spare: RefCell<Option<Message>>,
     changed: Notify,
     is_closed: Cell<bool>,
 }
 
 impl ReplyQueue {
-    /// Queues a reply; `held` is given back when it is sent, or at once when nothing can be sent any more.
-    pub(crate) fn push(&self, parts: Vec<Bytes>, held: Held) {
-        if !self.is_closed.get() {
-            self.waiting.borrow_mut().push_back((parts, held));
-            self.changed.notify_one();
+    /// Queues the reply that `fill` puts in; `held` is given back when it is sent, or at once when nothing can be sent any
+    /// more.
+    pub(crate) fn push(&self, held: Held, fill: impl FnOnce(&mut Outgoing)) {
+        if self.is_closed.get() {
+            return;
         }
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.back().is_none_or(Message::is_full) {
+            waiting.push_back(self.spare.take().unwrap_or_default());
+        }
+        if let Some(message) = waiting.back_mut() {
+            fill(&mut message.outgoing);
+            message.held.push(held);
+        }
+        drop(waiting);
+        self.changed.notify_one();
     }
 
     /// Sends nothing more: what waits is dropped, and the writer ends.
@@ -42,27 +68,22 @@ impl ReplyQueue {
     /// Sends replies until the queue is closed or the peer is gone; one that does not take them is the watch's business.
     pub(crate) async fn send(&self, shard: &Shard, socket: &Socket, watch: &Watch) -> Result<(), Fault> {
         while !self.is_closed.get() {
-            let (parts, held) = self.take();
-            if parts.is_empty() {
+            let Some(Message { outgoing, mut held }) = self.take() else {
                 self.changed.notified().await;
                 continue;
-            }
-            watch.sending(Some((shard.now(), parts.iter().map(Bytes::len).sum())));
-            socket.send_vectored(parts).await?;
+            };
+            watch.sending(Some((shard.now(), outgoing.len())));
+            let (sent, mut outgoing) = socket.send_outgoing(outgoing).await;
+            sent?;
             watch.sending(None);
-            drop(held);
+            held.clear();
+            outgoing.clear(MESSAGE_SPARE_BYTES);
+            self.spare.replace(Some(Message { outgoing, held }));
         }
         Ok(())
     }
 
-    fn take(&self) -> (Vec<Bytes>, Vec<Held>) {
-        let mut waiting = self.waiting.borrow_mut();
-        let (mut parts, mut held) = (Vec::new(), Vec::new());
-        while parts.len() < SEND_PART_COUNT_MAX {
-            let Some((reply, its)) = waiting.pop_front() else { break };
-            parts.extend(reply);
-            held.push(its);
-        }
-        (parts, held)
+    fn take(&self) -> Option<Message> {
+        self.waiting.borrow_mut().pop_front()
     }
 }

@@ -49,6 +49,24 @@ impl Drop for AnswerBytes {
     }
 }
 
+/// A whole request but for its body, which is still where it was received.
+pub(crate) struct Arrived {
+    pub(crate) header: FrameHeader,
+    /// When its header was read.
+    pub(crate) started: Instant,
+    /// When its last byte was.
+    pub(crate) received: Instant,
+    pub(crate) held: Held,
+}
+
+impl Arrived {
+    /// The request with its body in memory of its own.
+    pub(crate) fn with_body(self, body: Bytes) -> Request {
+        let Self { header, started, received, held } = self;
+        Request { header, body, started, received, held }
+    }
+}
+
 /// One whole request.
 pub(crate) struct Request {
     pub(crate) header: FrameHeader,

@@ -25,6 +25,7 @@ use crate::config::{BrokerConfig, ConnectionBudget, PeerLimits};
 use crate::connection::Connection;
 use crate::connection_count::ConnectionCount;
 use crate::error::StartError;
+use crate::handlers::Gathered;
 use crate::lanes::{self, Peer, ShardAddress, ShardInboxes, ShardUp, report};
 use crate::limits;
 use crate::listeners::{Addresses, ShardListeners};
@@ -33,6 +34,7 @@ use crate::metadata_plane::MetadataPlane;
 use crate::producer_ids::ProducerIds;
 use crate::recovery::{self, NodeRecovered};
 use crate::shard_status::RequestCounts;
+use crate::spare_bodies::SpareBodies;
 use crate::topic_table::TopicTable;
 use crate::{accept, join, owner, watch};
 
@@ -113,6 +115,9 @@ pub(crate) struct ShardState {
     pub(crate) producer_ids: ProducerIds,
     pub(crate) limits: PeerLimits,
     pub(crate) memory: ConnectionMemory,
+    pub(crate) spare_bodies: SpareBodies,
+    /// What a fetch gathers before it answers at once; empty in between.
+    pub(crate) gathered: RefCell<Gathered>,
     /// Requests for descriptions that are answered at once.
     pub(crate) answering: Semaphore,
     /// Set when the broker stops: nothing new is appended, long polls end.
@@ -380,6 +385,8 @@ impl Life {
             producer_ids: ProducerIds::new(),
             limits: self.setup.limits,
             memory: ConnectionMemory::new(budget),
+            spare_bodies: SpareBodies::default(),
+            gathered: RefCell::default(),
             answering: Semaphore::new(limits::ANSWERING_COUNT_MAX),
             stopping: Event::new(),
             serving_since: self.shard.now(),

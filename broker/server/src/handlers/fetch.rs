@@ -8,20 +8,100 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ouzel_protocol::native::limits::FETCH_BYTES_MAX;
-use ouzel_protocol::native::{FetchReply, FetchRequest, FetchResult};
+use ouzel_protocol::native::{FetchReply, FetchRequest, FetchResult, FetchRow, FetchView, append_fetch_reply};
 use ouzel_protocol::{ErrorCode, Offset, ShardIndex};
-use ouzel_runtime::Instant;
 use ouzel_runtime::sync::Permit;
+use ouzel_runtime::{Instant, SharedSlice};
 
 use crate::connection::Connection;
 use crate::frame_reader::Fault;
 use crate::handlers::{by_shard, routes};
 use crate::lanes::{PartitionRef, ReadOutcome, ReadRow, ShardRequest};
 use crate::limits;
-use crate::request::Request;
+use crate::request::{Arrived, Request};
 use crate::shard::ShardState;
 use crate::topic_table::Route;
 use crate::{join, owner};
+
+/// What a fetch has gathered for its reply.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    rows: Vec<FetchRow>,
+    pieces: Vec<SharedSlice>,
+}
+
+/// Answers a fetch all of whose records lie in this shard's memory, and that is worth an answer now. Gives it back else.
+///
+/// # Errors
+/// The body is not a fetch request: the connection ends.
+pub(crate) fn answer_at_once(
+    connection: &Rc<Connection>,
+    arrived: Arrived,
+    body: &[u8],
+) -> Result<Option<Arrived>, Fault> {
+    let state = &connection.state;
+    let fetch = FetchView::parse(body)?;
+    let mut largest = 0;
+    for row in fetch.rows() {
+        match state.topics.route(PartitionRef { topic_id: row.topic_id, partition: row.partition }) {
+            Ok(route) if route.shard == state.index => {
+                largest = largest.max(route.topic.config.message_bytes_max() as usize);
+            }
+            _ => return Ok(Some(arrived)),
+        }
+    }
+    let bytes_most = bytes_most(state, fetch.max_bytes);
+    let bytes_min = (fetch.min_bytes as usize).min(bytes_most);
+    let bytes_max = bytes_most.min(state.memory.record_bytes_fair().max(bytes_min));
+    let memory = bytes_max.max(largest.min(state.budget.record_bytes));
+    let Some(of_connection) = connection.response_bytes.try_acquire(memory.min(limits::CONNECTION_RESPONSE_BYTES_MAX))
+    else {
+        return Ok(Some(arrived));
+    };
+    let Some(of_shard) = state.memory.records_at_once(memory) else { return Ok(Some(arrived)) };
+    let mut gathered = state.gathered.borrow_mut();
+    let used = gathered.gather(state, &fetch, bytes_max);
+    let is_worth_it =
+        |used| used >= bytes_min || fetch.max_wait_ms == 0 || gathered.rows.iter().any(|row| !row.error.is_none());
+    let Some(used) = used.filter(|used| is_worth_it(*used)) else {
+        gathered.clear();
+        return Ok(Some(arrived));
+    };
+    let Arrived { header, mut held, .. } = arrived;
+    held.body = None;
+    held.records = Some(trim((of_connection, of_shard), used));
+    connection.replies.push(held, |out| {
+        out.write(|out| append_fetch_reply(out, header.correlation, gathered.rows.iter().copied()));
+        gathered.pieces.drain(..).for_each(|piece| out.share(piece));
+    });
+    gathered.clear();
+    Ok(None)
+}
+
+impl Gathered {
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.pieces.clear();
+    }
+
+    /// Gathers rows in order until `bytes_max` is used up. Returns the bytes; `None` where the disk is needed.
+    fn gather(&mut self, state: &ShardState, fetch: &FetchView<'_>, bytes_max: usize) -> Option<usize> {
+        let mut used = 0;
+        for row in fetch.rows() {
+            let at = PartitionRef { topic_id: row.topic_id, partition: row.partition };
+            let left = bytes_max.saturating_sub(used).min(row.max_bytes as usize);
+            let first = self.pieces.len();
+            let row = ReadRow { at, offset: row.offset, bytes_max: left };
+            let read = owner::read_at_once(state, &row, used == 0, &mut self.pieces)?;
+            let ReadOutcome { error, high_watermark, log_start, .. } = read;
+            let records_bytes = self.pieces.iter().skip(first).map(|piece| piece.len()).sum();
+            used += records_bytes;
+            let PartitionRef { topic_id, partition } = at;
+            self.rows.push(FetchRow { topic_id, partition, error, high_watermark, log_start, records_bytes });
+        }
+        Some(used)
+    }
+}
 
 pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Result<(), Fault> {
     let Request { header, body, received, mut held, .. } = request;
@@ -69,7 +149,9 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
         records: outcome.records,
     });
     let reply = FetchReply { partitions: partitions.collect() };
-    connection.replies.push(reply.encode_parts(header.correlation), held);
+    connection.replies.push(held, |out| {
+        reply.encode_parts(header.correlation).into_iter().for_each(|part| out.push(part));
+    });
     Ok(())
 }
 

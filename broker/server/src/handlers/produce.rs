@@ -7,9 +7,9 @@
 use std::rc::Rc;
 
 use ouzel_protocol::native::{
-    Api, ProducePartition, ProduceReply, ProduceRequest, ProduceResult, StageTimings, reply_frame,
+    Api, ProducePartition, ProduceReply, ProduceRequest, ProduceResult, ProduceView, StageTimings, reply_frame,
 };
-use ouzel_protocol::{BatchHeader, ErrorCode, check_produced};
+use ouzel_protocol::{BatchHeader, ErrorCode, ProducerId, check_produced};
 use ouzel_runtime::Instant;
 use ouzel_runtime::remote_oneshot::{self, Receiver};
 
@@ -19,7 +19,8 @@ use crate::frame_reader::Fault;
 use crate::handlers::{by_shard, routes};
 use crate::lanes::{AppendOutcome, AppendRow, PartitionRef, ProducePart};
 use crate::owner::{self, Dispatched};
-use crate::request::Request;
+use crate::producing::{Producing, Row};
+use crate::request::{Arrived, Request};
 use crate::shard::ShardState;
 use crate::topic_table::Route;
 
@@ -34,7 +35,50 @@ struct Pending {
     remote: Vec<(Vec<usize>, Receiver<Vec<AppendOutcome>>)>,
 }
 
-/// Dispatches a produce request; its reply follows on its own.
+/// Dispatches a request whose batches all belong to this shard and for which there is room: the usual case, read in place
+/// and without an allocation. Gives the request back where it takes more than that; nothing has happened to it then.
+///
+/// # Errors
+/// The body is not a produce request: the connection ends.
+pub(crate) fn dispatch_at_once(
+    connection: &Rc<Connection>,
+    arrived: Arrived,
+    body: &[u8],
+) -> Result<Option<Arrived>, Fault> {
+    let state = &connection.state;
+    let produce = ProduceView::parse(body)?;
+    let mut bytes = 0;
+    for row in produce.rows() {
+        let at = PartitionRef { topic_id: row.topic_id, partition: row.partition };
+        match state.topics.route(at) {
+            Ok(route) if route.shard == state.index => bytes += row.batch.len(),
+            _ => return Ok(Some(arrived)),
+        }
+    }
+    let Some(mut reservation) = state.store.try_reserve(bytes) else { return Ok(Some(arrived)) };
+    let mut rows = connection.producing.rows();
+    let mut refused: Vec<(PartitionRef, ProducerId)> = Vec::new();
+    for row in produce.rows() {
+        let at = PartitionRef { topic_id: row.topic_id, partition: row.partition };
+        let taken = state.shard.now();
+        let part = reservation.split(row.batch.len());
+        let appended = check(state, &state.topics.route(at), at, row.batch).and_then(|header| {
+            owner::append_in_order(&mut refused, at, &header, || {
+                owner::append_reserved(state, part, at, &header, row.batch, taken)
+            })
+        });
+        rows.push(match appended {
+            Ok((ack, outcome)) => Row { at, outcome, ack: Some(ack) },
+            Err(error) => Row { at, outcome: AppendOutcome::refused(error, taken), ack: None },
+        });
+    }
+    let Arrived { header, started, received, held } = arrived;
+    let (acks, wants_timings) = (produce.acks, produce.timings);
+    connection.producing.push(connection, Producing { header, acks, wants_timings, started, received, rows, held });
+    Ok(None)
+}
+
+/// Dispatches any produce request; its reply follows on its own.
 ///
 /// # Errors
 /// The body is not a produce request: the connection ends.
@@ -56,7 +100,7 @@ pub(crate) async fn dispatch(connection: &Rc<Connection>, request: Request) -> R
             }
             return;
         }
-        let timings = wants_timings.then(|| stage_timings(started, received, &outcomes));
+        let timings = wants_timings.then(|| stage_timings(started, received, outcomes.iter()));
         let reply = ProduceReply { partitions: rows.iter().zip(&outcomes).map(result).collect(), timings };
         let frame = reply_frame(Api::Produce, header.correlation, |out| reply.encode(out));
         connection.reply(frame, held);
@@ -72,7 +116,7 @@ async fn dispatch_batches(state: &ShardState, partitions: Vec<ProducePartition>)
     let mut outcomes = Vec::with_capacity(rows.len());
     let mut batches = Vec::with_capacity(rows.len());
     for ((partition, route), at) in partitions.into_iter().zip(&routes).zip(&rows) {
-        let (batch, outcome) = match check(state, route, &partition) {
+        let (batch, outcome) = match check(state, route, *at, &partition.batch) {
             Ok(header) => (Some(AppendRow { at: *at, header, batch: partition.batch }), None),
             Err(error) => (None, Some(AppendOutcome::refused(error, state.shard.now()))),
         };
@@ -103,17 +147,18 @@ async fn dispatch_batches(state: &ShardState, partitions: Vec<ProducePartition>)
 fn check(
     state: &ShardState,
     route: &Result<Route, ErrorCode>,
-    partition: &ProducePartition,
+    at: PartitionRef,
+    batch: &[u8],
 ) -> Result<BatchHeader, ErrorCode> {
     if state.stopping.is_set() {
         return Err(ErrorCode::ShuttingDown);
     }
     let route = route.as_ref().map_err(|error| *error)?;
-    if partition.batch.len() > route.topic.config.message_bytes_max() as usize {
+    if batch.len() > route.topic.config.message_bytes_max() as usize {
         return Err(ErrorCode::MessageTooLarge);
     }
-    let header = check_produced(&partition.batch).map_err(|error| {
-        tracing::debug!(shard = state.index.0, topic = %route.topic.name, partition = partition.partition.0, %error, "a batch was refused");
+    let header = check_produced(batch).map_err(|error| {
+        tracing::debug!(shard = state.index.0, topic = %route.topic.name, partition = at.partition.0, %error, "a batch was refused");
         error_map::of_batch(&error)
     })?;
     // Transactions need a coordinator, which this broker does not have.
@@ -142,7 +187,8 @@ async fn produced(state: &ShardState, pending: Pending) -> (Vec<PartitionRef>, V
     (rows, outcomes)
 }
 
-fn result((at, outcome): (&PartitionRef, &AppendOutcome)) -> ProduceResult {
+/// A row of the reply.
+pub(crate) fn result((at, outcome): (&PartitionRef, &AppendOutcome)) -> ProduceResult {
     ProduceResult {
         topic_id: at.topic_id,
         partition: at.partition,
@@ -155,10 +201,14 @@ fn result((at, outcome): (&PartitionRef, &AppendOutcome)) -> ProduceResult {
 }
 
 /// The stages of the slowest row: they follow one another, so they add up to the time the request took here.
-fn stage_timings(started: Instant, received: Instant, outcomes: &[AppendOutcome]) -> StageTimings {
+pub(crate) fn stage_timings<'a>(
+    started: Instant,
+    received: Instant,
+    outcomes: impl Iterator<Item = &'a AppendOutcome>,
+) -> StageTimings {
     let micros =
         |from: Instant, to: Instant| u32::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u32::MAX);
-    let slowest = outcomes.iter().map(|outcome| outcome.times).max_by_key(|times| times.committed);
+    let slowest = outcomes.map(|outcome| outcome.times).max_by_key(|times| times.committed);
     let (taken, appended, committed) =
         slowest.map_or((received, received, received), |times| (times.taken, times.appended, times.committed));
     StageTimings {

@@ -101,6 +101,11 @@ impl Client {
         correlation
     }
 
+    /// Sends a whole frame as it is.
+    pub fn send_frame(&mut self, frame: &[u8]) {
+        self.stream.write_all(frame).expect("the broker reads");
+    }
+
     pub fn receive(&mut self) -> (FrameHeader, Bytes) {
         let mut header = [0; FRAME_HEADER_BYTES];
         self.stream.read_exact(&mut header).expect("a reply header");
