@@ -5,6 +5,7 @@
 //! allocates. Any core.
 
 use crate::codec::{Codec, CodecError};
+use crate::crc;
 use crate::ids::{LeaderEpoch, Offset};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::records::{DecodeLimits, native};
@@ -291,7 +292,7 @@ impl BatchHeader {
 /// The CRC-32C a whole batch ought to carry; 0 for bytes too few to be one.
 #[must_use]
 pub fn batch_crc(batch: &[u8]) -> u32 {
-    crc32c::crc32c(batch.get(CRC_COVERS_FROM..).unwrap_or_default())
+    crc::crc32c(batch.get(CRC_COVERS_FROM..).unwrap_or_default())
 }
 
 /// Decodes a header and checks its bounds, nothing behind it: enough bytes for the header, a length from 49

@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod codec;
+pub mod crc;
 pub mod durability;
 pub mod error_code;
 pub mod ids;

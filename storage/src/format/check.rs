@@ -25,6 +25,7 @@
 //! Positions are u32: a segment is smaller than 4 GiB. What follows the last slot that the checkpoint covers is
 //! unfinished work of an earlier run: it is not read and will be overwritten.
 
+use ouzel_protocol::crc;
 use ouzel_protocol::{Offset, PartitionId};
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -55,7 +56,7 @@ pub struct SegmentId {
 impl SegmentId {
     /// CRC-32C of partition and base, both as little-endian u64: the seed that other checksums continue.
     pub(crate) fn seed(self) -> u32 {
-        crc32c::crc32c_append(crc32c::crc32c(&self.partition.0.to_le_bytes()), &self.base.0.to_le_bytes())
+        crc::crc32c_append(crc::crc32c(&self.partition.0.to_le_bytes()), &self.base.0.to_le_bytes())
     }
 }
 
@@ -69,12 +70,12 @@ pub struct RangeCrc {
 impl RangeCrc {
     /// Starts a range at a byte position of a segment.
     pub fn new(segment: SegmentId, position: u64) -> Self {
-        Self { state: crc32c::crc32c_append(segment.seed(), &position.to_le_bytes()), length: 0 }
+        Self { state: crc::crc32c_append(segment.seed(), &position.to_le_bytes()), length: 0 }
     }
 
     /// Takes the next bytes of the range.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.state = crc32c::crc32c_append(self.state, bytes);
+        self.state = crc::crc32c_append(self.state, bytes);
         self.length += bytes.len() as u64;
     }
 
@@ -244,10 +245,10 @@ struct HeaderBytes {
 
 impl HeaderBytes {
     fn expected_crc(&self, seed: u32) -> u32 {
-        let crc = crc32c::crc32c_append(seed, &self.magic);
-        let crc = crc32c::crc32c_append(crc, self.version.as_bytes());
-        let crc = crc32c::crc32c_append(crc, self.reserved.as_bytes());
-        crc32c::crc32c_append(crc, self.seed_check.as_bytes())
+        let crc = crc::crc32c_append(seed, &self.magic);
+        let crc = crc::crc32c_append(crc, self.version.as_bytes());
+        let crc = crc::crc32c_append(crc, self.reserved.as_bytes());
+        crc::crc32c_append(crc, self.seed_check.as_bytes())
     }
 }
 
@@ -273,9 +274,9 @@ impl SlotBytes {
     }
 
     fn expected_crc(&self, seed: u32) -> u32 {
-        let crc = crc32c::crc32c_append(seed, self.position.as_bytes());
-        let crc = crc32c::crc32c_append(crc, self.length.as_bytes());
-        crc32c::crc32c_append(crc, self.crc.as_bytes())
+        let crc = crc::crc32c_append(seed, self.position.as_bytes());
+        let crc = crc::crc32c_append(crc, self.length.as_bytes());
+        crc::crc32c_append(crc, self.crc.as_bytes())
     }
 
     fn slot(&self, seed: u32, position: u64) -> Result<CheckSlot, FormatError> {

@@ -34,6 +34,7 @@
 //!
 //! Per segment, by ascending base offset, 32 bytes: base offset, valid bytes, max timestamp, record end offset.
 
+use ouzel_protocol::crc;
 use ouzel_protocol::{Incarnation, LeaderEpoch, Offset, PartitionId, ShardIndex};
 use zerocopy::byteorder::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -154,7 +155,7 @@ impl Checkpoint {
         }
         assert_eq!(out.len(), length);
         out.resize(padded, 0);
-        header.checksum = U32::new(crc32c::crc32c(&out));
+        header.checksum = U32::new(crc::crc32c(&out));
         out[..CHECKPOINT_HEADER_BYTES].copy_from_slice(header.as_bytes());
         Ok(out)
     }

@@ -14,6 +14,7 @@
 //! nothing, so a stale mark needs no removal.
 
 use ouzel_protocol::Incarnation;
+use ouzel_protocol::crc;
 
 use super::FormatError;
 
@@ -30,7 +31,7 @@ pub fn encode(incarnation: Incarnation) -> [u8; CLEAN_MARK_BYTES] {
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
     bytes[12..CRC_AT].copy_from_slice(&incarnation.0.to_le_bytes());
-    let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+    let crc = crc::crc32c(&bytes[..CRC_AT]);
     bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
@@ -49,7 +50,7 @@ pub fn decode(bytes: &[u8]) -> Result<Incarnation, FormatError> {
     FormatError::equal("magic of a clean mark", u64::from_le_bytes(MAGIC), value(0, 8))?;
     FormatError::equal("version of a clean mark", VERSION, value(8, 12))?;
     let got = crc.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
-    FormatError::equal("CRC of a clean mark", crc32c::crc32c(covered), got)?;
+    FormatError::equal("CRC of a clean mark", crc::crc32c(covered), got)?;
     Ok(Incarnation(value(12, CRC_AT)))
 }
 

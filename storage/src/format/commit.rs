@@ -26,6 +26,7 @@
 mod entry;
 
 use ouzel_protocol::Incarnation;
+use ouzel_protocol::crc;
 use zerocopy::byteorder::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -197,7 +198,7 @@ impl<'a> CommitWriter<'a> {
             written_at_ms: I64::new(self.fields.written_at_ms),
         };
         commit[..COMMIT_HEADER_BYTES].copy_from_slice(header.as_bytes());
-        let checksum = crc32c::crc32c(commit);
+        let checksum = crc::crc32c(commit);
         header.checksum = U32::new(checksum);
         commit[..COMMIT_HEADER_BYTES].copy_from_slice(header.as_bytes());
         (padded_bytes, checksum)

@@ -27,6 +27,7 @@
 //! | 28..32 | zero | |
 
 use ouzel_protocol::Offset;
+use ouzel_protocol::crc;
 use zerocopy::byteorder::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -188,7 +189,7 @@ impl IndexMap {
 
 /// CRC-32C over what stands before the CRC in a slot.
 fn crc_of_head(seed: u32, slot: &[u8]) -> u32 {
-    crc32c::crc32c_append(seed, slot.get(..24).unwrap_or(slot))
+    crc::crc32c_append(seed, slot.get(..24).unwrap_or(slot))
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

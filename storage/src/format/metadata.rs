@@ -21,6 +21,7 @@
 //!
 //! A seal has no payload and no successor: the next entry overwrites it and names the entry before it as previous.
 
+use ouzel_protocol::crc;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -142,7 +143,7 @@ pub fn encode_metadata_entry(out: &mut [u8], header: &MetadataHeader, payload: &
     let (body, padding) = entry[METADATA_HEADER_BYTES..].split_at_mut(payload.len());
     body.copy_from_slice(payload);
     padding.fill(0);
-    let checksum = crc32c::crc32c(entry);
+    let checksum = crc::crc32c(entry);
     raw.checksum = U32::new(checksum);
     entry[..METADATA_HEADER_BYTES].copy_from_slice(raw.as_bytes());
     checksum

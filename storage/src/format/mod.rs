@@ -4,6 +4,8 @@
 //! has not been compared with the bytes at hand. Bytes from disk are never asserted on, indexed or unwrapped; bytes
 //! that we are about to write are asserted on. Lives on no core: any thread may call it.
 
+use ouzel_protocol::crc;
+
 pub mod check;
 pub mod checkpoint;
 pub mod clean;
@@ -62,7 +64,7 @@ pub const fn padded_to_block(bytes: usize) -> usize {
 pub(crate) fn checksum_with_hole(bytes: &[u8], hole: usize) -> Option<u32> {
     let before = bytes.get(..hole)?;
     let after = bytes.get(hole.checked_add(4)?..)?;
-    Some(crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(before), &[0; 4]), after))
+    Some(crc::crc32c_append(crc::crc32c_append(crc::crc32c(before), &[0; 4]), after))
 }
 
 /// True if every byte is zero: space that was never written.

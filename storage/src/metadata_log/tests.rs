@@ -1,5 +1,6 @@
 //! The metadata log on real files: what survives, what is cut, what is refused.
 
+use ouzel_protocol::crc;
 use std::os::unix::fs::FileExt;
 use std::pin::pin;
 use std::task::Poll;
@@ -259,7 +260,7 @@ fn an_entry_of_an_unknown_version_is_refused_and_not_cut() {
     let mut newer = block(&path, 1);
     newer[4] = 2;
     newer[36..40].fill(0);
-    let checksum = crc32c::crc32c(&newer);
+    let checksum = crc::crc32c(&newer);
     newer[36..40].copy_from_slice(&checksum.to_le_bytes());
     overwrite(&path, BLOCK, &newer);
     let Err(MetadataLogError::Corrupt { detail, .. }) = load(dir) else { panic!("not refused") };
