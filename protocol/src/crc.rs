@@ -30,6 +30,52 @@ pub fn crc32c_append(crc: u32, bytes: &[u8]) -> u32 {
     low(digest.finalize())
 }
 
+/// The checksum of two runs of bytes one after the other, from theirs: `second` is that of `second_bytes` bytes. Costs
+/// less than a microsecond, whatever the length.
+#[must_use]
+pub fn crc32c_combine(first: u32, second: u32, second_bytes: usize) -> u32 {
+    multiply(shift_by(second_bytes), first) ^ second
+}
+
+/// Castagnoli's polynomial, reflected: the highest power is bit 0.
+const POLYNOMIAL: u32 = 0x82F6_3B78;
+/// The polynomial 1.
+const ONE: u32 = 1 << 31;
+
+/// x to the power of 2^i, modulo the polynomial.
+const POWERS: [u32; 64] = {
+    let mut powers = [0; 64];
+    // x itself.
+    powers[0] = 1 << 30;
+    let mut i = 1;
+    while i < powers.len() {
+        powers[i] = multiply(powers[i - 1], powers[i - 1]);
+        i += 1;
+    }
+    powers
+};
+
+/// The product of two polynomials modulo the third.
+const fn multiply(a: u32, b: u32) -> u32 {
+    let (mut product, mut b) = (0, b);
+    let mut bit = ONE;
+    while bit != 0 {
+        if a & bit != 0 {
+            product ^= b;
+        }
+        bit >>= 1;
+        b = if b & 1 != 0 { (b >> 1) ^ POLYNOMIAL } else { b >> 1 };
+    }
+    product
+}
+
+/// x to the power of the bits in `bytes` bytes: what a checksum is multiplied with when so many bytes follow.
+fn shift_by(bytes: usize) -> u32 {
+    // Eight bits a byte: the powers begin three further on.
+    let set = POWERS.iter().skip(3).enumerate().filter(|(bit, _)| *bit < usize::BITS as usize && bytes >> bit & 1 == 1);
+    set.fold(ONE, |shift, (_, power)| multiply(*power, shift))
+}
+
 /// The library's result is as wide as the widest CRC it knows.
 fn low(checksum: u64) -> u32 {
     u32::try_from(checksum).unwrap_or(u32::MAX)
@@ -45,6 +91,9 @@ mod tests {
     fn the_check_value_of_the_catalogue_comes_out() {
         assert_eq!(crc32c(b"123456789"), 0xE306_9283);
         assert_eq!(crc32c(&[0; 1024]), crc32c::crc32c(&[0; 1024]));
+        for bytes in [1, 4096, 1 << 30] {
+            assert_eq!(crc32c_combine(7, 9, bytes), crc32c::crc32c_combine(7, 9, bytes), "{bytes}");
+        }
     }
 
     proptest! {
@@ -57,6 +106,7 @@ mod tests {
             let expected = crc32c::crc32c(&bytes);
             prop_assert_eq!(crc32c(&bytes), expected);
             prop_assert_eq!(crc32c_append(crc32c(head), tail), expected);
+            prop_assert_eq!(crc32c_combine(crc32c(head), crc32c(tail), tail.len()), expected);
         }
     }
 }

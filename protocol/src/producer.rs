@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::batch::{BATCH_HEADER_BYTES, BatchHeader};
+use crate::crc;
 
 /// A producer's number, handed out by the metadata and never again. On Kafka's wire an `i64`; never above `i64::MAX`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -108,7 +109,7 @@ pub fn restamp(batch: &mut [u8], stamp: ProducerStamp) {
     if batch.len() < BATCH_HEADER_BYTES {
         return;
     }
-    let before = crc32c::crc32c(&batch[21..BATCH_HEADER_BYTES]);
+    let before = crc::crc32c(&batch[21..BATCH_HEADER_BYTES]);
     let mut old = [0; 4];
     old.copy_from_slice(&batch[17..21]);
     let (id, epoch, sequence) = stamp.to_wire();
@@ -117,8 +118,8 @@ pub fn restamp(batch: &mut [u8], stamp: ProducerStamp) {
     batch[53..57].copy_from_slice(&sequence.to_be_bytes());
     // A checksum is linear: what the header changes in it does not depend on the records behind, but on how many bytes
     // they are.
-    let after = crc32c::crc32c(&batch[21..BATCH_HEADER_BYTES]);
-    let change = crc32c::crc32c_combine(before ^ after, 0, batch.len() - BATCH_HEADER_BYTES);
+    let after = crc::crc32c(&batch[21..BATCH_HEADER_BYTES]);
+    let change = crc::crc32c_combine(before ^ after, 0, batch.len() - BATCH_HEADER_BYTES);
     let crc = u32::from_be_bytes(old) ^ change;
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
