@@ -43,8 +43,8 @@ const POLYNOMIAL: u32 = 0x82F6_3B78;
 const ONE: u32 = 1 << 31;
 
 /// x to the power of 2^i, modulo the polynomial.
-const POWERS: [u32; 64] = {
-    let mut powers = [0; 64];
+const POWERS: [u32; usize::BITS as usize + 3] = {
+    let mut powers = [0; usize::BITS as usize + 3];
     // x itself.
     powers[0] = 1 << 30;
     let mut i = 1;
@@ -57,23 +57,29 @@ const POWERS: [u32; 64] = {
 
 /// The product of two polynomials modulo the third.
 const fn multiply(a: u32, b: u32) -> u32 {
-    let (mut product, mut b) = (0, b);
-    let mut bit = ONE;
-    while bit != 0 {
-        if a & bit != 0 {
-            product ^= b;
-        }
-        bit >>= 1;
-        b = if b & 1 != 0 { (b >> 1) ^ POLYNOMIAL } else { b >> 1 };
+    let (mut product, mut a, mut b) = (0, a, b);
+    let mut bit = 0;
+    // Without branches: the bits are as good as random.
+    while bit < u32::BITS {
+        product ^= b & 0_u32.wrapping_sub(a >> 31);
+        a <<= 1;
+        b = (b >> 1) ^ (POLYNOMIAL & 0_u32.wrapping_sub(b & 1));
+        bit += 1;
     }
     product
 }
 
 /// x to the power of the bits in `bytes` bytes: what a checksum is multiplied with when so many bytes follow.
 fn shift_by(bytes: usize) -> u32 {
-    // Eight bits a byte: the powers begin three further on.
-    let set = POWERS.iter().skip(3).enumerate().filter(|(bit, _)| *bit < usize::BITS as usize && bytes >> bit & 1 == 1);
-    set.fold(ONE, |shift, (_, power)| multiply(*power, shift))
+    let mut shift = ONE;
+    let mut rest = bytes;
+    while rest != 0 {
+        // Eight bits a byte: the powers begin three further on.
+        let power = POWERS.get(rest.trailing_zeros() as usize + 3).copied().unwrap_or(ONE);
+        shift = if shift == ONE { power } else { multiply(power, shift) };
+        rest &= rest - 1;
+    }
+    shift
 }
 
 /// The library's result is as wide as the widest CRC it knows.

@@ -31,6 +31,13 @@ pub const CHUNK_BYTES_MIN: usize = 2 * BLOCK;
 /// Segments are addressed by `u32` positions in their side file.
 pub const SEGMENT_BYTES_LIMIT: u64 = 2 * 1024 * 1024 * 1024;
 
+/// Segments that a shard keeps open, where descriptors allow it. With thousands of busy partitions fewer mean many more
+/// small syncs.
+pub const SEGMENTS_OPEN_DEFAULT: usize = 4096;
+
+/// Descriptors that an open segment takes: data, side file, index.
+pub const SEGMENT_DESCRIPTORS: usize = 3;
+
 /// One index slot for each this many stored bytes.
 pub const INDEX_INTERVAL_BYTES: u64 = 32 * 1024;
 
@@ -59,7 +66,7 @@ pub struct StoreConfig {
     pub dirty_bytes_max: usize,
     /// Tail cache, dirty bytes included; clean chunks are evicted beyond it.
     pub cache_bytes_max: usize,
-    /// Segments kept open at once (three descriptors each).
+    /// Segments kept open at once, [`SEGMENT_DESCRIPTORS`] each; at least 2.
     pub segments_open_max: usize,
     /// How long the journal must be quiet before a seal is written (rule J4), in milliseconds.
     pub seal_after_ms: u64,
@@ -86,7 +93,7 @@ impl StoreConfig {
             commit_bytes_max: 1024 * 1024,
             dirty_bytes_max: memory_bytes_max / 2,
             cache_bytes_max: memory_bytes_max / 8 * 5,
-            segments_open_max: 1024,
+            segments_open_max: SEGMENTS_OPEN_DEFAULT,
             seal_after_ms: 100,
             producers_max: (memory_bytes_max / 16 / PRODUCER_MEMORY_BYTES).min(PRODUCERS_LIMIT),
             producers: ProducerLimits::default(),

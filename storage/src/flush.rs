@@ -12,6 +12,7 @@ use crate::core::Core;
 use crate::error::StorageError;
 use crate::format::check::SegmentId;
 use crate::partition::Partition;
+use crate::recycle::make_room_for_segment;
 
 /// Segment writes in flight at most.
 pub(crate) const FLUSHERS: usize = 4;
@@ -85,9 +86,10 @@ async fn write_pieces(core: &Rc<Core>, partition: &Rc<RefCell<Partition>>) -> Re
             let id = SegmentId { partition: partition.id, base: piece.segment_base };
             (piece, id, segment.start, partition.written)
         };
+        make_room_for_segment(core).await?;
         let segment = core.settled(core.open_segment(id).await)?;
         let bytes = piece.end - written_before;
-        core.settled(segment.write(piece.position, piece.parts, start, &piece.batches).await)?;
+        core.settled(segment.write(piece.position, piece.parts, &piece.checksums, start, &piece.batches).await)?;
         core.background_went_well();
         core.stats.borrow_mut().segment_bytes += bytes;
         total += bytes;
@@ -95,7 +97,7 @@ async fn write_pieces(core: &Rc<Core>, partition: &Rc<RefCell<Partition>>) -> Re
             let mut partition = partition.borrow_mut();
             debug_assert_eq!(partition.written, written_before, "one flush at a time");
             let before = partition.dirty_bytes();
-            partition.written = piece.end;
+            partition.write_to(piece.end);
             core.dirty_changed(before, partition.dirty_bytes());
         }
         if core.disk_full.get() {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod block_checksums;
 mod commit;
 pub mod config;
 mod core;
@@ -31,7 +32,7 @@ mod truncate;
 mod view;
 
 pub use admission::Reservation;
-pub use config::{PartitionConfig, StoreConfig};
+pub use config::{PartitionConfig, SEGMENT_DESCRIPTORS, StoreConfig};
 pub use core::StoreStats;
 pub use error::StorageError;
 pub use producers::ProducerLimits;

@@ -29,6 +29,7 @@ use ouzel_runtime::sync::Notify;
 use ouzel_runtime::{ChunkLedger, SharedSlice, TailChunk};
 use smallvec::SmallVec;
 
+use crate::block_checksums::BlockChecksums;
 use crate::config::{BLOCK, CHUNK_BYTES_MAX, PartitionConfig, SEGMENT_WRITE_BYTES_MAX};
 use crate::producers::ProducerState;
 use crate::ranks::Ranked;
@@ -104,6 +105,8 @@ pub(crate) struct FlushPiece {
     pub(crate) position: u64,
     /// Its bytes, chunk by chunk; each part is whole blocks.
     pub(crate) parts: Slices,
+    /// Checksum of each of its blocks.
+    pub(crate) checksums: Vec<u32>,
     /// Batches that start in the piece, for the index.
     pub(crate) batches: Vec<BatchRef>,
     /// Log position after the piece.
@@ -169,6 +172,8 @@ pub(crate) struct Partition {
     /// Capacity of all chunks together, in bytes.
     cached_bytes: usize,
     batches: VecDeque<BatchRef>,
+    /// Checksums of the bytes from `written` on.
+    checksums: BlockChecksums,
     /// The idempotent producers of the log as it is appended.
     pub(crate) producers: ProducerState,
     /// Fires whenever `durable_end` or the phase changes.
@@ -201,6 +206,7 @@ impl Partition {
             chunks: VecDeque::new(),
             cached_bytes: 0,
             batches: VecDeque::new(),
+            checksums: BlockChecksums::default(),
             producers: ProducerState::default(),
             moved: Rc::new(Notify::new()),
         }
@@ -301,6 +307,7 @@ impl Partition {
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             let chunk = self.chunks.back_mut().expect("a chunk with room exists");
             chunk.bytes.append(now);
+            self.checksums.append(now);
             self.appended += now.len() as u64;
             bytes = later;
         }
@@ -440,6 +447,13 @@ impl Partition {
         debug_assert!(self.coverage.iter().is_sorted(), "files in order of use");
     }
 
+    /// Moves `written`: a segment file holds everything before `end`, a block boundary.
+    pub(crate) fn write_to(&mut self, end: u64) {
+        debug_assert!(end >= self.written);
+        self.written = end;
+        self.checksums.forget(end);
+    }
+
     /// Moves `synced`; journal files all of whose bytes lie below it are unpinned.
     pub(crate) fn sync_to(&mut self, position: u64) {
         debug_assert!(position <= self.written);
@@ -469,6 +483,7 @@ impl Partition {
             segment_base: segment.base,
             position: self.written - segment.start,
             parts: self.slices(self.written, end),
+            checksums: self.checksums.of(self.written, end),
             batches,
             end,
         })
@@ -520,6 +535,7 @@ impl Partition {
         self.appended = written;
         self.durable = written;
         self.written = written;
+        self.checksums = BlockChecksums::starting_at(written);
         self.synced = written;
         self.end_offset = end_offset;
         self.durable_end = end_offset;

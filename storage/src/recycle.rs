@@ -252,6 +252,30 @@ async fn sync_where(core: &Rc<Core>, wanted: impl Fn(&Partition) -> bool) -> Res
     Ok(())
 }
 
+/// Makes room in the table of open segments before another one is opened: a segment with unsynced writes cannot be closed,
+/// because only the descriptor they were made through is sure to learn of their failure.
+///
+/// # Errors
+/// What the disk said; the log is poisoned then.
+pub(crate) async fn make_room_for_segment(core: &Rc<Core>) -> Result<(), StorageError> {
+    if core.segments.crowding_out().is_empty() {
+        return Ok(());
+    }
+    let _one_at_a_time = core.syncing.acquire(1).await;
+    core.check_poison()?;
+    // Asked again: whoever was here before may have made room.
+    let crowding = core.segments.crowding_out();
+    let synced =
+        for_each_limited(core, crowding, SYNCS_IN_FLIGHT_PRESSED, |core, segment: Rc<OpenSegment>| async move {
+            let synced = segment.sync().await?;
+            core.stats.borrow_mut().segment_fdatasyncs += synced;
+            Ok(())
+        });
+    core.settled(synced.await)?;
+    core.segments.close_synced();
+    Ok(())
+}
+
 /// Runs `work` over the items, at most `limit` at a time, and returns the first error after all have ended.
 pub(crate) async fn for_each_limited<T, F>(
     core: &Rc<Core>,

@@ -8,6 +8,7 @@ use ouzel_protocol::batch::{batches, parse_header};
 use ouzel_protocol::{LeaderEpoch, Offset, PartitionId};
 use ouzel_runtime::{Shard, TailChunk};
 
+use crate::block_checksums;
 use crate::config::{BLOCK, CARRY_BYTES_MAX, PartitionConfig, SEGMENT_WRITE_BYTES_MAX, StoreConfig};
 use crate::error::StorageError;
 use crate::format::FormatError;
@@ -610,7 +611,8 @@ async fn flush_blocks(files: &SegmentFiles, partition: &mut Replayed) -> Result<
             .filter(|batch| batch.position >= position && batch.position < end)
             .copied()
             .collect();
-        open.write(position, [chunk.slice(0..piece.len())].into_iter().collect(), 0, &starting).await?;
+        let parts = [chunk.slice(0..piece.len())].into_iter().collect();
+        open.write(position, parts, &block_checksums::of_bytes(piece), 0, &starting).await?;
         position = end;
     }
     partition.state.tail.drain(..whole);

@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use ouzel_protocol::batch::parse_header;
 use ouzel_protocol::{Offset, PartitionId};
 use ouzel_runtime::sync::Notify;
-use ouzel_runtime::{AlignedBuf, File, OpenMode, Shard, SharedSlice};
+use ouzel_runtime::{AlignedBuf, File, Fs, OpenMode, Shard};
 
 use crate::config::{BLOCK, INDEX_INTERVAL_BYTES};
 use crate::error::StorageError;
@@ -43,7 +43,9 @@ pub(crate) fn segment_path(data_dir: &Path, id: SegmentId, kind: &str) -> PathBu
 
 /// A side file in memory and how much of it the disk has.
 struct Side {
-    file: File,
+    /// `None` before the first write of a derived file: small segments never need one.
+    file: Option<File>,
+    fs: Fs,
     path: PathBuf,
     /// Bytes that the file holds for certain (written, perhaps not synced).
     on_disk: u64,
@@ -72,10 +74,22 @@ impl Side {
         // At least one zero slot ends the file: what an earlier content left behind is never read as ours.
         let mut image = AlignedBuf::zeroed((rest.len() + 1).max(self.stale as usize));
         image[..rest.len()].copy_from_slice(rest);
-        let (written, _) = self.file.write_at(image, from).await;
+        let file = self.created().await?;
+        let (written, _) = file.write_at(image, from).await;
         written.map_err(|error| StorageError::io("write side file", &self.path, error))?;
         self.on_disk = content.len() as u64;
         Ok(())
+    }
+}
+
+impl Side {
+    /// The file, created if it is not there yet.
+    async fn created(&mut self) -> Result<File, StorageError> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        let file = create_file(&self.fs, &self.path).await?;
+        Ok(self.file.insert(file).clone())
     }
 }
 
@@ -105,21 +119,23 @@ pub(crate) struct OpenSegment {
 }
 
 impl OpenSegment {
-    /// Writes one aligned piece at its place and notes its checksums and index slots in memory.
+    /// Writes one aligned piece at its place and notes its checksums, one for each block, and index slots in memory.
     pub(crate) async fn write(
         &self,
         position: u64,
         parts: Slices,
+        checksums: &[u32],
         start: u64,
         batches: &[BatchRef],
     ) -> Result<(), StorageError> {
         let end = position + parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        assert_eq!((end - position) as usize, checksums.len() * BLOCK, "whole blocks, each with its checksum");
         self.grow_to(end).await?;
-        let written = self.data.write_parts_at(parts.to_vec(), position).await;
+        let written = self.data.write_parts_at(parts.into_vec(), position).await;
         written.map_err(|error| StorageError::io("write segment", &self.path, error))?;
         // Only now: a sync that began meanwhile does not cover this write.
         self.dirty.set(true);
-        self.note_check(position, &parts);
+        self.note_check(position, checksums);
         for batch in batches {
             self.note_batch(batch.base_offset, batch.position - start, batch.max_timestamp);
         }
@@ -143,30 +159,16 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Ranges as large as the format allows, across the parts.
-    fn note_check(&self, position: u64, parts: &[SharedSlice]) {
+    /// Ranges as large as the format allows.
+    fn note_check(&self, position: u64, checksums: &[u32]) {
+        const RANGE_BLOCKS: usize = CHECK_RANGE_BYTES_MAX as usize / BLOCK;
         let mut check = self.check.borrow_mut();
         let mut at = position;
-        let mut crc = RangeCrc::new(self.id, at);
-        let mut end_range = |crc: &mut RangeCrc| {
-            check.push(CheckSlot { position: at as u32, length: crc.length() as u32, crc: crc.finish() });
-            at += crc.length();
-            *crc = RangeCrc::new(self.id, at);
-        };
-        for part in parts {
-            let mut rest: &[u8] = part;
-            while !rest.is_empty() {
-                let room = CHECK_RANGE_BYTES_MAX as usize - crc.length() as usize;
-                let (now, later) = rest.split_at(room.min(rest.len()));
-                crc.update(now);
-                if crc.length() == u64::from(CHECK_RANGE_BYTES_MAX) {
-                    end_range(&mut crc);
-                }
-                rest = later;
-            }
-        }
-        if crc.length() > 0 {
-            end_range(&mut crc);
+        for blocks in checksums.chunks(RANGE_BLOCKS) {
+            let mut range = RangeCrc::new(self.id, at);
+            blocks.iter().for_each(|block| range.update_block(*block));
+            check.push(CheckSlot { position: at as u32, length: range.length() as u32, crc: range.finish() });
+            at += range.length();
         }
     }
 
@@ -198,10 +200,11 @@ impl OpenSegment {
         let index = self.index.borrow().to_bytes();
         let mut check_side = self.check_side.take().expect("one sync at a time");
         let appended = check_side.append(&check).await;
-        let check_file = check_side.file.clone();
+        let check_file = check_side.created().await;
         let check_path = check_side.path.clone();
         *self.check_side.borrow_mut() = Some(check_side);
         appended?;
+        let check_file = check_file?;
         let mut index_side = self.index_side.take().expect("one sync at a time");
         let appended = if index_side.is_worth_writing(index.len()) { index_side.append(&index).await } else { Ok(()) };
         // Slots of a content that is gone look as good as ours: they are overwritten for good before any checkpoint can
@@ -214,7 +217,7 @@ impl OpenSegment {
         if mutation::is(Mutation::NoFdatasync) {
             return Ok(0);
         }
-        if stale {
+        if stale && let Some(index_file) = index_file {
             index_file.fdatasync().await.map_err(|error| StorageError::io("fdatasync index", &index_path, error))?;
         }
         // Both at once: the file system commits its own journal once for the two.
@@ -389,17 +392,42 @@ impl SegmentFiles {
         Some(segment.clone())
     }
 
+    /// Closes what nobody uses and no sync waits for, once there are too many: an eighth more than necessary, so that the
+    /// search is worth it.
     fn shrink(&self) {
         let mut open = self.open.borrow_mut();
-        while open.len() > self.open_max {
-            let idle = open
-                .iter()
-                .filter(|(_, (_, segment))| Rc::strong_count(segment) == 1 && !segment.dirty.get())
-                .min_by_key(|(_, (used, _))| *used)
-                .map(|(key, _)| *key);
-            let Some(key) = idle else { return };
+        if open.len() <= self.open_max {
+            return;
+        }
+        let is_idle = |segment: &Rc<OpenSegment>| Rc::strong_count(segment) == 1 && !segment.dirty.get();
+        let idle = open.iter().filter(|(_, (_, segment))| is_idle(segment));
+        let mut idle: Vec<(u64, SegmentKey)> = idle.map(|(key, (used, _))| (*used, *key)).collect();
+        idle.sort_unstable();
+        let surplus = open.len() - (self.open_max - self.open_max / 8);
+        for (_, key) in idle.into_iter().take(surplus) {
             open.remove(&key);
         }
+    }
+
+    /// The segments that have to be synced before another one is opened, least recently used first; none where there is
+    /// room. They are closed by [`close_synced`](Self::close_synced).
+    pub(crate) fn crowding_out(&self) -> Vec<Rc<OpenSegment>> {
+        let open = self.open.borrow();
+        if open.len() < self.open_max {
+            return Vec::new();
+        }
+        let dirty = open.values().filter(|(_, segment)| segment.dirty.get());
+        let mut dirty: Vec<_> = dirty.map(|(used, segment)| (*used, segment.clone())).collect();
+        if dirty.len() < self.open_max - self.open_max / 8 {
+            return Vec::new();
+        }
+        dirty.sort_unstable_by_key(|(used, _)| *used);
+        dirty.into_iter().take(self.open_max / 8 + 1).map(|(_, segment)| segment).collect()
+    }
+
+    /// Closes what was synced, as far as there are too many.
+    pub(crate) fn close_synced(&self) {
+        self.shrink();
     }
 
     /// Segments with unsynced writes of the wanted partitions, by partition and base.
@@ -444,9 +472,17 @@ impl SegmentFiles {
             fs.create_dir_all(&directory).await.map_err(failed)?;
             self.unsynced_directories.borrow_mut().insert(self.data_dir.join("partitions"));
         }
-        let data = self.create_file(id, "segment").await?;
-        let check = self.create_side(id, "check").await?;
-        let index = self.create_side(id, "index").await?;
+        let data = create_file(&fs, &path).await?;
+        let check_path = segment_path(&self.data_dir, id, "check");
+        let check = Side { file: Some(create_file(&fs, &check_path).await?), ..self.absent(id, "check") };
+        // What an earlier start left would be taken for ours.
+        let index = self.absent(id, "index");
+        match fs.remove_file(&index.path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StorageError::io("remove stale index", &index.path, error));
+            }
+            _ => {}
+        }
         self.unsynced_directories.borrow_mut().insert(directory);
         Ok(OpenSegment {
             id,
@@ -462,21 +498,9 @@ impl SegmentFiles {
         })
     }
 
-    /// A file of this name can only be what an earlier start wrote beyond its last checkpoint; it is replaced.
-    async fn create_file(&self, id: SegmentId, kind: &str) -> Result<File, StorageError> {
-        let fs = self.shard.fs();
+    fn absent(&self, id: SegmentId, kind: &str) -> Side {
         let path = segment_path(&self.data_dir, id, kind);
-        let mut created = fs.open(&path, OpenMode::Create).await;
-        if created.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
-            fs.remove_file(&path).await.map_err(|error| StorageError::io("remove stale segment", &path, error))?;
-            created = fs.open(&path, OpenMode::Create).await;
-        }
-        created.map_err(|error| StorageError::io("create segment", &path, error))
-    }
-
-    async fn create_side(&self, id: SegmentId, kind: &str) -> Result<Side, StorageError> {
-        let file = self.create_file(id, kind).await?;
-        Ok(Side { file, path: segment_path(&self.data_dir, id, kind), on_disk: 0, stale: 0 })
+        Side { file: None, fs: self.shard.fs(), path, on_disk: 0, stale: 0 }
     }
 
     /// Makes the names of new segments durable. Called after the segments themselves are synced and before a checkpoint
@@ -503,15 +527,11 @@ impl SegmentFiles {
         Ok(())
     }
 
-    async fn side(&self, id: SegmentId, kind: &str, mode: OpenMode) -> Result<Side, StorageError> {
-        let path = segment_path(&self.data_dir, id, kind);
-        let file = self
-            .shard
-            .fs()
-            .open(&path, mode)
-            .await
-            .map_err(|error| StorageError::io("open side file", &path, error))?;
-        Ok(Side { file, path, on_disk: 0, stale: 0 })
+    async fn side(&self, id: SegmentId, kind: &str) -> Result<Side, StorageError> {
+        let side = self.absent(id, kind);
+        let opened = side.fs.open(&side.path, OpenMode::ReadWrite).await;
+        let file = opened.map_err(|error| StorageError::io("open side file", &side.path, error))?;
+        Ok(Side { file: Some(file), ..side })
     }
 
     async fn open_existing(
@@ -528,8 +548,8 @@ impl SegmentFiles {
             .await
             .map_err(|error| StorageError::io("open segment", &path, error))?;
         let allocated = data.len().await.map_err(|error| StorageError::io("size segment", &path, error))?;
-        let mut check_side = self.side(id, "check", OpenMode::ReadWrite).await?;
-        let bytes = read_all(&check_side.file, &check_side.path).await?;
+        let mut check_side = self.side(id, "check").await?;
+        let bytes = read_all(&check_side.created().await?, &check_side.path).await?;
         let check = CheckMap::from_bytes(id, &bytes, valid_bytes).map_err(|error| StorageError::Corrupt {
             what: "side file",
             path: check_side.path.clone(),
@@ -557,14 +577,14 @@ impl SegmentFiles {
     }
 
     async fn open_index(&self, id: SegmentId, valid_bytes: u64) -> Result<(IndexMap, Side), StorageError> {
-        let mut side = match self.side(id, "index", OpenMode::ReadWrite).await {
+        let mut side = match self.side(id, "index").await {
             Ok(side) => side,
-            Err(StorageError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                self.create_side(id, "index").await?
+            Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok((IndexMap::new(id), self.absent(id, "index")));
             }
             Err(error) => return Err(error),
         };
-        let bytes = read_all(&side.file, &side.path).await?;
+        let bytes = read_all(&side.created().await?, &side.path).await?;
         let (index, _) = IndexMap::from_bytes(id, &bytes, valid_bytes);
         // What was read may be newer than what the disk holds for certain, so even a clean file is not trusted.
         (side.on_disk, side.stale) = (0, bytes.len() as u64);
@@ -603,6 +623,16 @@ impl OpenSegment {
         }
         Ok(())
     }
+}
+
+/// A file of this name can only be what an earlier start wrote beyond its last checkpoint; it is replaced.
+async fn create_file(fs: &Fs, path: &Path) -> Result<File, StorageError> {
+    let mut created = fs.open(path, OpenMode::Create).await;
+    if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        fs.remove_file(path).await.map_err(|error| StorageError::io("remove stale segment", path, error))?;
+        created = fs.open(path, OpenMode::Create).await;
+    }
+    created.map_err(|error| StorageError::io("create segment", path, error))
 }
 
 /// The whole content of a small file.

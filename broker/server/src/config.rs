@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ouzel_protocol::NodeId;
 use ouzel_protocol::native::FRAME_BYTES_MAX;
-use ouzel_storage::StoreConfig;
+use ouzel_storage::{SEGMENT_DESCRIPTORS, StoreConfig};
 
 use crate::error::StartError;
 use crate::limits;
@@ -18,6 +18,8 @@ const JOURNAL_BYTES_MIN: u64 = 8 * MIB;
 /// One receive buffer.
 pub(crate) const RECV_BUFFER_BYTES: u32 = 64 * 1024;
 const RECV_BUFFERS_MIN: usize = 8;
+/// Segments that a shard may keep open however few descriptors there are.
+const SEGMENTS_OPEN_MIN: usize = 16;
 const RECV_BUFFERS_MAX: usize = 128;
 /// Smallest memory of one shard.
 const MEMORY_BYTES_MIN: u64 = 16 * MIB;
@@ -149,6 +151,12 @@ impl BrokerConfig {
         let shards = u64::from(self.shards);
         let memory_bytes = usize::try_from(self.memory_bytes_max / shards).unwrap_or(usize::MAX);
         StoreConfig::for_shard(self.journal_bytes_max / shards, memory_bytes)
+    }
+
+    /// How many segments a shard may keep open: half of the descriptors are for segments, half for connections and the rest.
+    pub(crate) fn segments_open_max(&self, open_files_max: u64) -> usize {
+        let files = usize::try_from(open_files_max / 2).unwrap_or(usize::MAX) / usize::from(self.shards);
+        (files / SEGMENT_DESCRIPTORS).max(SEGMENTS_OPEN_MIN)
     }
 
     /// How many receive buffers a shard has: a thirty-second of its memory.

@@ -83,7 +83,7 @@ impl Broker {
         }
         let (addresses, listeners) = listeners::bind(&config)?;
         let (exit, exits) = mpsc::channel();
-        let mut shards = spawn_shards(&config, &exit)?;
+        let mut shards = spawn_shards(&config, report.open_files_max, &exit)?;
         drop(exit);
         let addresses = Arc::new(addresses);
         match bring_up(&shards, listeners, &addresses) {
@@ -104,11 +104,16 @@ impl Broker {
 }
 
 /// One thread a shard; returns once every ring runs.
-fn spawn_shards(config: &BrokerConfig, exits: &mpsc::Sender<u16>) -> Result<Vec<(ShardUp, RunningShard)>, StartError> {
+fn spawn_shards(
+    config: &BrokerConfig,
+    open_files_max: u64,
+    exits: &mpsc::Sender<u16>,
+) -> Result<Vec<(ShardUp, RunningShard)>, StartError> {
     let mut shards = Vec::with_capacity(usize::from(config.shards));
     let connections = Arc::default();
     for index in 0..config.shards {
-        let setup = ShardSetup::new(config, ShardIndex(index), &connections);
+        let mut setup = ShardSetup::new(config, ShardIndex(index), &connections);
+        setup.store.segments_open_max = setup.store.segments_open_max.min(config.segments_open_max(open_files_max));
         let run = RunConfig {
             shard: index,
             cpu: config.cpus.get(usize::from(index)).copied(),

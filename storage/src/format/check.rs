@@ -30,7 +30,7 @@ use ouzel_protocol::{Offset, PartitionId};
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::FormatError;
+use super::{BLOCK, FormatError};
 
 /// First bytes of every side file.
 pub const CHECK_MAGIC: [u8; 4] = *b"OZCS";
@@ -77,6 +77,12 @@ impl RangeCrc {
     pub fn update(&mut self, bytes: &[u8]) {
         self.state = crc::crc32c_append(self.state, bytes);
         self.length += bytes.len() as u64;
+    }
+
+    /// Takes the next block of the range by its own checksum.
+    pub fn update_block(&mut self, checksum: u32) {
+        self.state = crc::crc32c_combine(self.state, checksum, BLOCK);
+        self.length += BLOCK as u64;
     }
 
     /// Bytes taken so far.
