@@ -138,10 +138,27 @@ impl StorageError {
         }
     }
 
+    /// Whether an operation found no space and changed nothing: it may be tried again once there is some. A log that was
+    /// poisoned by that is poisoned like any other: waiting for space would be waiting for ever.
     pub(crate) fn is_disk_full(&self) -> bool {
         match self {
-            Self::Io { source, .. } | Self::Poisoned { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_log_poisoned_for_want_of_space_does_not_wait_for_space() {
+        let full = StorageError::io("write checkpoint", Path::new("/d"), ErrorKind::StorageFull.into());
+        assert!(full.is_disk_full());
+        assert!(!full.poison().is_disk_full());
     }
 }
