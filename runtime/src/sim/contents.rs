@@ -2,6 +2,7 @@
 //! between the two. Owns no names, no clock and no randomness of its own. Lives on the one thread of a simulated run.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -52,12 +53,13 @@ pub(super) enum Change {
     },
 }
 
+/// A copy shares the bytes until either is written to: recorded runs are copied thousands of times.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Contents {
     /// What a read sees now.
-    live: Vec<u8>,
+    live: Rc<Vec<u8>>,
     /// What the platter holds for certain.
-    durable: Vec<u8>,
+    durable: Rc<Vec<u8>>,
     /// Completed changes in order of completion, oldest first.
     unsynced: VecDeque<Change>,
     /// How many changes left `unsynced` at its front; with its length this numbers every change for ever.
@@ -91,7 +93,7 @@ impl Contents {
 
     /// A change completed: readers see it, the platter may not.
     pub(super) fn complete(&mut self, change: Change) {
-        apply(&mut self.live, &change);
+        apply(Rc::make_mut(&mut self.live), &change);
         self.unsynced.push_back(change);
     }
 
@@ -104,7 +106,7 @@ impl Contents {
     pub(super) fn sync(&mut self, mark: u64) {
         while self.retired < mark {
             let Some(change) = self.unsynced.pop_front() else { break };
-            apply(&mut self.durable, &change);
+            apply(Rc::make_mut(&mut self.durable), &change);
             self.retired += 1;
         }
     }
@@ -115,13 +117,13 @@ impl Contents {
         while self.retired < mark {
             let Some(change) = self.unsynced.pop_front() else { break };
             if rng.random_bool(0.25) {
-                apply(&mut self.durable, &change);
+                apply(Rc::make_mut(&mut self.durable), &change);
             }
             self.retired += 1;
         }
         self.live.clone_from(&self.durable);
         for change in &self.unsynced {
-            apply(&mut self.live, change);
+            apply(Rc::make_mut(&mut self.live), change);
         }
     }
 
@@ -138,7 +140,7 @@ impl Contents {
                 Change::Resize { .. } => {
                     resizes_survive &= rng.random_range(0..256) >= temper.drop_of_256;
                     if resizes_survive {
-                        apply(&mut self.durable, &change);
+                        apply(Rc::make_mut(&mut self.durable), &change);
                         Fate::Kept
                     } else {
                         Fate::Dropped
@@ -156,22 +158,22 @@ impl Contents {
         if rng.random_range(0..256) < temper.drop_of_256 {
             // The new length may survive although the bytes did not: they read as zeros.
             if rng.random_bool(0.25) {
-                grow(&mut self.durable, offset + bytes.len());
+                grow(Rc::make_mut(&mut self.durable), offset + bytes.len());
             }
             return Fate::Dropped;
         }
         if rng.random_range(0..256) >= temper.tear_of_256 {
-            write(&mut self.durable, offset, bytes);
+            write(Rc::make_mut(&mut self.durable), offset, bytes);
             return Fate::Kept;
         }
         let sectors = bytes.len().div_ceil(SECTOR_BYTES);
         let keeps = torn_sectors(sectors, rng);
         if rng.random_bool(0.5) {
-            grow(&mut self.durable, offset + bytes.len());
+            grow(Rc::make_mut(&mut self.durable), offset + bytes.len());
         }
         for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
             if keeps[index] {
-                write(&mut self.durable, offset + index * SECTOR_BYTES, sector);
+                write(Rc::make_mut(&mut self.durable), offset + index * SECTOR_BYTES, sector);
             }
         }
         Fate::Torn
@@ -197,9 +199,9 @@ impl Contents {
 
     /// Damages one byte at rest, where a reader and a power cut both see it. False past the end of the file.
     pub(super) fn corrupt(&mut self, offset: usize, mask: u8) -> bool {
-        let Some(byte) = self.live.get_mut(offset) else { return false };
+        let Some(byte) = Rc::make_mut(&mut self.live).get_mut(offset) else { return false };
         *byte ^= mask;
-        if let Some(byte) = self.durable.get_mut(offset) {
+        if let Some(byte) = Rc::make_mut(&mut self.durable).get_mut(offset) {
             *byte ^= mask;
         }
         true
