@@ -17,6 +17,11 @@
 //! | 3 | valid | blank or of an older lap | `D < N` | clean end | nothing was being written, or nothing of it arrived |
 //! | 4 | valid | damaged, or a valid later commit exists | `D < N` | torn tail: cut, reported | `N` was never synced, so never acknowledged |
 //! | 5 | valid | whole, but its chain is broken | `D < N` | torn tail: cut, reported | a survivor of an earlier cut (J1) |
+//! | 6 | valid | other bytes, and no journal file was ever given back | `D < N` | torn tail: cut, reported | its first sector is lost; where files are used again, nothing tells its rest from older bytes (row 3) |
+//! | 7 | valid | a whole commit of another version | any | refuse | a newer version of ouzel wrote it: it is not ours to cut |
+//!
+//! A damaged commit is known as `N` by two of magic, journal id and incarnation, and by its sequence or the checksum that
+//! it follows: whatever single bit is flipped leaves those. What else it says is reported, never believed.
 //!
 //! The chain restarts nowhere: replay begins at the checkpoint's `replay_sequence` with the checksum it names. A newer
 //! slot that is damaged leaves the older one, whose commits are then either all there (row 3 or 4) or recycled (row 2,

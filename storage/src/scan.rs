@@ -11,8 +11,9 @@ use crate::config::BLOCK;
 use crate::error::StorageError;
 use crate::format::checkpoint::Checkpoint;
 use crate::format::commit::{
-    COMMIT_HEADER_BYTES, Commit, CommitError, CommitHeader, EntryKind, parse_commit, peek_header,
+    COMMIT_HEADER_BYTES, Commit, CommitError, CommitHeader, EntryKind, Salvage, parse_commit, peek_header, salvage,
 };
+use crate::format::is_blank;
 use crate::mutation::{self, Mutation};
 use crate::recover::CutReport;
 use crate::segment::read_all;
@@ -54,6 +55,15 @@ impl CommitRef {
                 .collect(),
         }
     }
+}
+
+/// What is in the files beside whole commits.
+#[derive(Default)]
+struct Remains {
+    /// Damaged commits of this journal: file, position, what they still say.
+    damaged: Vec<(usize, u64, Salvage)>,
+    /// The first block that is neither blank nor part of any commit of this journal.
+    foreign: Option<(usize, u64)>,
 }
 
 struct ScanFile {
@@ -105,22 +115,30 @@ pub(crate) async fn scan_journal(
     directory: &Path,
     incarnation: Incarnation,
 ) -> Result<JournalScan, StorageError> {
-    let checkpoint = read_checkpoint(shard, directory, incarnation).await?;
+    let (checkpoint, problems) = read_checkpoint(shard, directory, incarnation).await?;
     let mut files = open_files(shard, directory).await?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut found = BTreeMap::new();
-    let mut damaged = Vec::new();
+    let mut remains = Remains::default();
     for (index, file) in files.iter().enumerate() {
-        scan_file(index, file, &checkpoint, &mut found, &mut damaged).await?;
+        scan_file(index, file, &checkpoint, &mut found, &mut remains).await?;
     }
-    decide(checkpoint, files, &found, &damaged)
+    // Where a slot is damaged, what it spoke of may be gone from the journal: then that is what is to blame.
+    decide(checkpoint, files, &found, &remains).map_err(|error| match error {
+        StorageError::Corrupt { what, path, position, detail } if !problems.is_empty() => {
+            let detail = format!("{detail}; {}", problems.join("; "));
+            StorageError::Corrupt { what, path, position, detail }
+        }
+        other => other,
+    })
 }
 
+/// The newer valid slot, and what is wrong with the other one.
 async fn read_checkpoint(
     shard: &Shard,
     directory: &Path,
     incarnation: Incarnation,
-) -> Result<Checkpoint, StorageError> {
+) -> Result<(Checkpoint, Vec<String>), StorageError> {
     let mut best: Option<Checkpoint> = None;
     let mut problems = Vec::new();
     for slot in 0..2 {
@@ -133,21 +151,24 @@ async fn read_checkpoint(
         file.fdatasync().await.map_err(|error| StorageError::io("fdatasync checkpoint", &path, error))?;
         match Checkpoint::decode(&read_all(&file, &path).await?) {
             Ok(checkpoint) if checkpoint.incarnation != incarnation => {
-                problems.push(format!("slot {slot} is of start {}", checkpoint.incarnation));
+                problems.push(format!("{} is of start {}", path.display(), checkpoint.incarnation));
             }
             Ok(checkpoint) if best.as_ref().is_none_or(|best| best.generation < checkpoint.generation) => {
                 best = Some(checkpoint)
             }
             Ok(_) => {}
-            Err(error) => problems.push(format!("slot {slot}: {error}")),
+            Err(error) => problems.push(format!("{}: {error}", path.display())),
         }
     }
-    best.ok_or_else(|| StorageError::Corrupt {
-        what: "checkpoint",
-        path: directory.to_owned(),
-        position: 0,
-        detail: format!("no valid slot; {}", problems.join("; ")),
-    })
+    match best {
+        Some(best) => Ok((best, problems)),
+        None => Err(StorageError::Corrupt {
+            what: "checkpoint",
+            path: directory.to_owned(),
+            position: 0,
+            detail: format!("no valid slot; {}", problems.join("; ")),
+        }),
+    }
 }
 
 async fn open_files(shard: &Shard, directory: &Path) -> Result<Vec<ScanFile>, StorageError> {
@@ -176,11 +197,11 @@ async fn scan_file(
     file: &ScanFile,
     checkpoint: &Checkpoint,
     found: &mut BTreeMap<u64, CommitRef>,
-    damaged: &mut Vec<(usize, u64, CommitHeader)>,
+    remains: &mut Remains,
 ) -> Result<(), StorageError> {
     let mut position = 0;
     let mut wanted = BLOCK;
-    let mut window = AlignedBuf::zeroed(SCAN_BYTES);
+    let mut window = AlignedBuf::zeroed((file.bytes as usize).clamp(BLOCK, SCAN_BYTES));
     let (mut window_at, mut window_bytes) = (0, 0);
     while position < file.bytes {
         let remaining = (file.bytes - position) as usize;
@@ -210,21 +231,41 @@ async fn scan_file(
                 wanted = needed;
                 continue;
             }
-            Err(CommitError::Damaged(_)) => {
-                if let Some(header) =
-                    bytes.first_chunk::<COMMIT_HEADER_BYTES>().and_then(|bytes| peek_header(bytes).ok())
-                    && is_ours(&header, checkpoint)
-                {
-                    damaged.push((index, position, header));
-                }
+            Err(CommitError::UnknownVersion { got }) if peek_ours(bytes, checkpoint) => {
+                return Err(StorageError::Corrupt {
+                    what: "journal commit",
+                    path: file.path.clone(),
+                    position,
+                    detail: format!("a whole commit of version {got}, which this version of ouzel does not know"),
+                });
+            }
+            Err(_) => {
+                remains.note(index, position, bytes, checkpoint);
                 BLOCK
             }
-            Err(_) => BLOCK,
         };
         position += step as u64;
         wanted = BLOCK;
     }
     Ok(())
+}
+
+impl Remains {
+    /// Looks at a block at which no whole commit starts.
+    fn note(&mut self, file: usize, position: u64, bytes: &[u8], checkpoint: &Checkpoint) {
+        match salvage(bytes, checkpoint.journal_id, checkpoint.incarnation) {
+            Some(salvage) => self.damaged.push((file, position, salvage)),
+            None if !is_blank(bytes.get(..BLOCK).unwrap_or(bytes)) => {
+                self.foreign.get_or_insert((file, position));
+            }
+            None => {}
+        }
+    }
+}
+
+fn peek_ours(bytes: &[u8], checkpoint: &Checkpoint) -> bool {
+    let header = bytes.first_chunk::<COMMIT_HEADER_BYTES>().and_then(|bytes| peek_header(bytes).ok());
+    header.is_some_and(|header| is_ours(&header, checkpoint))
 }
 
 fn is_ours(header: &CommitHeader, checkpoint: &Checkpoint) -> bool {
@@ -243,7 +284,7 @@ fn decide(
     checkpoint: Checkpoint,
     files: Vec<ScanFile>,
     found: &BTreeMap<u64, CommitRef>,
-    damaged: &[(usize, u64, CommitHeader)],
+    remains: &Remains,
 ) -> Result<JournalScan, StorageError> {
     let mut accepted: Vec<CommitRef> = Vec::new();
     let mut expected = (checkpoint.replay_sequence, checkpoint.replay_previous_checksum);
@@ -257,37 +298,36 @@ fn decide(
     let next = expected.0;
     let vouched =
         found.values().map(|commit| commit.durable_sequence).max().unwrap_or(0).max(checkpoint.durable_sequence);
-    let suspect = damaged.iter().find(|(_, _, header)| header.fields.sequence == next);
-    let (file, position) = match (suspect, found.get(&next), accepted.last()) {
-        (Some((file, position, _)), _, _) => (*file, *position),
-        (None, Some(commit), _) => (commit.file, commit.position),
-        (None, None, Some(last)) => (last.file, last.position + last.bytes as u64),
-        (None, None, None) => (0, 0),
+    let suspect = remains.damaged.iter().find(|(_, _, salvage)| salvage.continues(next, expected.1));
+    // Until the journal has come round, nothing but zeros stands where no commit does. Later, old bytes do.
+    let foreign = remains.foreign.filter(|_| checkpoint.replay_file <= 1);
+    let (file, position) = match (suspect, found.get(&next), foreign, accepted.last()) {
+        (Some((file, position, _)), ..) => (*file, *position),
+        (None, Some(commit), ..) => (commit.file, commit.position),
+        (None, None, Some(place), _) => place,
+        (None, None, None, Some(last)) => (last.file, last.position + last.bytes as u64),
+        (None, None, None, None) => (0, 0),
     };
     let path = files.get(file).map_or_else(PathBuf::new, |file| file.path.clone());
+    let remains = suspect.map_or_else(String::new, |(_, _, salvage)| format!(": {salvage}"));
     if vouched >= next {
         return Err(StorageError::Corrupt {
             what: "journal commit",
             path,
             position,
             detail: format!(
-                "commit {next} is damaged or missing, yet the journal vouches for everything up to {vouched}"
+                "commit {next} is damaged or missing, yet the journal vouches for everything up to {vouched}{remains}"
             ),
         });
     }
     let later = found.range(next..).next().map(|(sequence, _)| *sequence);
-    let cut = (suspect.is_some() || later.is_some()).then(|| CutReport {
-        path,
-        position,
-        sequence: next,
-        detail: match (suspect, later) {
-            (Some((_, _, header)), _) => {
-                format!("damaged commit of {} entries, {} bytes", header.entry_count, header.length)
-            }
-            (None, Some(later)) => format!("commit {next} is missing before commit {later}"),
-            (None, None) => String::new(),
-        },
-    });
+    let detail = match (suspect, later, foreign) {
+        (Some(_), ..) => Some(format!("commit {next}{remains}")),
+        (None, Some(later), _) => Some(format!("commit {next} is missing before commit {later}")),
+        (None, None, Some(_)) => Some("bytes of a commit whose beginning is lost".to_owned()),
+        (None, None, None) => None,
+    };
+    let cut = detail.map(|detail| CutReport { path, position, sequence: next, detail });
     let unsealed = accepted.last().is_some_and(|last| !last.seal);
     // Files are taken in turn and numbered as they are: beyond one use of each, the journal has come round.
     let wraps = u64::from(checkpoint.replay_file).saturating_sub(1) / files.len().max(1) as u64;

@@ -24,6 +24,7 @@
 //! Entries follow, each 8-byte aligned: see [`EntryHeader`] for theirs.
 
 mod entry;
+mod salvage;
 
 use ouzel_protocol::Incarnation;
 use ouzel_protocol::crc;
@@ -32,6 +33,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use entry::{ENTRY_ALIGN, EntryBytes};
 pub use entry::{ENTRY_HEADER_BYTES, Entries, EntryHeader, EntryKind};
+pub use salvage::{Salvage, salvage};
 
 use super::{BLOCK, FormatError, checksum_with_hole, is_blank, padded_to_block};
 
