@@ -11,9 +11,7 @@ use anyhow::{Context, Result};
 use ouzel_protocol::{Offset, PartitionId};
 use ouzel_storage::format::BLOCK;
 use ouzel_storage::format::checkpoint::Checkpoint;
-use ouzel_storage::format::commit::{
-    COMMIT_HEADER_BYTES, Commit, CommitError, CommitHeader, parse_commit, peek_header,
-};
+use ouzel_storage::format::commit::{Commit, CommitError, CommitHeader, Salvage, parse_commit, salvage};
 use serde_json::{Value, json};
 
 use super::Inspection;
@@ -65,14 +63,13 @@ pub(super) fn read(directory: &Path) -> Result<Journal> {
         let path = directory.join(name);
         journal.file_count += 1;
         journal.file_bytes += std::fs::metadata(&path).map_or(0, |about| about.len());
-        walk(&path, &mut all, &mut broken)?;
+        walk(&path, journal.checkpoint.as_ref(), &mut all, &mut broken)?;
     }
     // Without a checkpoint the journal is the one that most recent commit belongs to.
     let id = journal.checkpoint.as_ref().map(|checkpoint| checkpoint.journal_id).or_else(|| {
         all.iter().max_by_key(|commit| commit.header.fields.written_at_ms).map(|commit| commit.header.fields.journal_id)
     });
     all.retain(|commit| Some(commit.header.fields.journal_id) == id);
-    broken.retain(|(_, _, header, _)| Some(header.fields.journal_id) == id);
     for commit in all {
         journal.commits.insert(commit.header.fields.sequence, commit);
     }
@@ -80,10 +77,21 @@ pub(super) fn read(directory: &Path) -> Result<Journal> {
     Ok(journal)
 }
 
-type Broken = (PathBuf, u64, CommitHeader, String);
+/// What is left of a commit that is not whole.
+struct Broken {
+    file: PathBuf,
+    position: u64,
+    salvage: Salvage,
+    why: String,
+}
 
-/// Finds every whole commit of a file, of this journal or of an older one, and every header whose commit is not whole.
-fn walk(path: &Path, found: &mut Vec<FoundCommit>, broken: &mut Vec<Broken>) -> Result<()> {
+/// Finds every whole commit of a file, of this journal or of an older one, and what is left of this journal's others.
+fn walk(
+    path: &Path,
+    checkpoint: Option<&Checkpoint>,
+    found: &mut Vec<FoundCommit>,
+    broken: &mut Vec<Broken>,
+) -> Result<()> {
     let mut window = Window::open(path, u64::MAX)?;
     let (mut position, mut wanted) = (0, BLOCK);
     while position < window.end() {
@@ -98,12 +106,14 @@ fn walk(path: &Path, found: &mut Vec<FoundCommit>, broken: &mut Vec<Broken>) -> 
                 wanted = needed;
                 continue;
             }
-            Err(CommitError::Blank | CommitError::NotACommit { .. }) => BLOCK,
             Err(error) => {
-                let header = bytes.first_chunk::<COMMIT_HEADER_BYTES>().and_then(|head| peek_header(head).ok());
-                if let Some(header) = header {
-                    broken.push((path.to_path_buf(), position, header, error.to_string()));
-                }
+                let salvage = checkpoint.and_then(|of| salvage(bytes, of.journal_id, of.incarnation));
+                broken.extend(salvage.map(|salvage| Broken {
+                    file: path.to_path_buf(),
+                    position,
+                    salvage,
+                    why: error.to_string(),
+                }));
                 BLOCK
             }
         };
@@ -141,10 +151,10 @@ fn check_chain(journal: &mut Journal, broken: &[Broken]) {
     let mut last_place: Option<(PathBuf, u64)> = None;
     for sequence in first..=durable {
         let Some(commit) = journal.commits.get(&sequence) else {
-            let place = broken.iter().find(|(_, _, header, _)| header.fields.sequence == sequence);
-            match place {
-                Some((path, position, _, why)) => {
-                    journal.findings.damage(path, *position, format!("commit {sequence}, known durable: {why}"));
+            match remains_of(broken, sequence, previous) {
+                Some(Broken { file, position, salvage, why }) => {
+                    let what = format!("commit {sequence}, known durable: {why}: {salvage}");
+                    journal.findings.damage(file, *position, what);
                 }
                 None => {
                     let (path, position) = last_place.clone().unwrap_or_else(|| (journal.directory.clone(), 0));
@@ -162,13 +172,27 @@ fn check_chain(journal: &mut Journal, broken: &[Broken]) {
         previous = Some(commit.header.checksum);
         last_place = Some((commit.file.clone(), commit.position + commit.header.padded_bytes() as u64));
     }
-    let torn = broken.iter().filter(|(_, _, header, _)| header.fields.sequence > durable).count();
-    if torn > 0 {
-        let directory = journal.directory.display();
+    let mut next = durable + 1;
+    while let Some(commit) = journal.commits.get(&next)
+        && previous.is_none_or(|checksum| checksum == commit.header.fields.previous_checksum)
+    {
+        previous = Some(commit.header.checksum);
+        next += 1;
+    }
+    if let Some(Broken { file, position, salvage, .. }) = remains_of(broken, next, previous) {
+        let file = file.display();
         journal.findings.notes.push(format!(
-            "{directory}: {torn} commit(s) behind the durable end are not whole, as a crash leaves them"
+            "{file} at byte {position}: commit {next}: {salvage}; nothing vouches for it, so that a start cuts it, as after a crash"
         ));
     }
+}
+
+/// What is left of the commit with this sequence, which follows the one with this checksum.
+fn remains_of(broken: &[Broken], sequence: u64, previous: Option<u32>) -> Option<&Broken> {
+    broken.iter().find(|broken| match previous {
+        Some(checksum) => broken.salvage.continues(sequence, checksum),
+        None => broken.salvage.sequence == sequence,
+    })
 }
 
 fn read_checkpoints(directory: &Path, findings: &mut Findings) -> Result<Option<Checkpoint>> {
@@ -218,7 +242,7 @@ pub(super) fn inspect_directory(path: &Path, verify: bool) -> Result<Inspection>
 /// Inspects one journal file: what its directory says of it.
 pub(super) fn inspect_file(path: &Path, verify: bool) -> Result<Inspection> {
     let mut commits = Vec::new();
-    walk(path, &mut commits, &mut Vec::new())?;
+    walk(path, None, &mut commits, &mut Vec::new())?;
     let mut findings = Findings::default();
     if verify {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -368,4 +392,77 @@ fn commit_json(commit: &FoundCommit) -> Value {
         "data_bytes": commit.data_bytes,
         "written_at_ms": commit.header.fields.written_at_ms,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ouzel_protocol::{Incarnation, LeaderEpoch, ShardIndex};
+    use ouzel_storage::format::commit::{CommitHeaderFields, CommitWriter, EntryHeader, EntryKind};
+
+    use super::*;
+
+    fn commit(sequence: u64, previous_checksum: u32) -> (Vec<u8>, u32) {
+        let mut bytes = vec![0; BLOCK];
+        let fields = CommitHeaderFields {
+            journal_id: 11,
+            incarnation: Incarnation(1),
+            sequence,
+            durable_sequence: sequence - 1,
+            previous_checksum,
+            written_at_ms: 0,
+        };
+        let mut writer = CommitWriter::new(&mut bytes, fields);
+        let header = EntryHeader {
+            kind: EntryKind::Data,
+            first_fragment: true,
+            last_fragment: true,
+            partition: PartitionId(5),
+            base_offset: Offset(10 * sequence),
+            end_offset: Offset(10 * sequence + 10),
+            segment_base: Offset(0),
+            position: 0,
+            ownership_epoch: 0,
+            leader_epoch: LeaderEpoch(0),
+        };
+        writer.push(&header, &[&[7; 100]]).expect("fits");
+        let (_, checksum) = writer.finish();
+        (bytes, checksum)
+    }
+
+    #[test]
+    fn a_damaged_last_commit_is_a_note_and_one_before_it_is_damage_both_with_partitions_and_offsets() {
+        let directory = tempfile::tempdir().expect("directory");
+        let checkpoint = Checkpoint {
+            generation: 1,
+            journal_id: 11,
+            incarnation: Incarnation(1),
+            shard: ShardIndex(0),
+            replay_sequence: 1,
+            replay_previous_checksum: 0,
+            replay_file: 1,
+            durable_sequence: 0,
+            partitions: Vec::new(),
+        };
+        let checkpoint = checkpoint.encode().expect("small");
+        std::fs::write(directory.path().join("checkpoint.1"), checkpoint).expect("written");
+        let (first, checksum) = commit(1, 0);
+        let (second, _) = commit(2, checksum);
+        let file = directory.path().join("00000000.journal");
+        let sound = [first, second].concat();
+
+        let mut damaged = sound.clone();
+        damaged[BLOCK] ^= 1;
+        std::fs::write(&file, &damaged).expect("written");
+        let journal = read(directory.path()).expect("readable");
+        let [note] = journal.findings.notes.as_slice() else { panic!("{:?}", journal.findings) };
+        assert!(note.contains("at byte 4096: commit 2: ") && note.contains("partition 5 offsets 20..30"), "{note}");
+        assert!(journal.findings.damage.is_empty());
+
+        let mut damaged = sound;
+        damaged[200] ^= 1;
+        std::fs::write(&file, &damaged).expect("written");
+        let journal = read(directory.path()).expect("readable");
+        let [damage] = journal.findings.damage.as_slice() else { panic!("{:?}", journal.findings) };
+        assert!(damage.what.contains("commit 1, known durable") && damage.what.contains("partition 5 offsets 10..20"));
+    }
 }
