@@ -212,8 +212,15 @@ impl<'a> Replay<'a> {
             }
             let partition = self.partitions.entry(id).or_insert_with(|| Replayed::empty(id, 0));
             // Before a truncation everything below its cut was synced and checkpointed; the rest is cut away.
-            let replay_from = partition.replay_from.max(self.truncated.get(&id).copied().unwrap_or(0));
-            if header.first_fragment && matches!(header.kind, EntryKind::Carry | EntryKind::Truncate) {
+            let truncated = self.truncated.get(&id).copied().unwrap_or(0);
+            let replay_from = partition.replay_from.max(truncated);
+            let begins_anew = match header.kind {
+                EntryKind::Truncate => true,
+                // One that was queued before the last truncation and shares its commit is cut away with the rest.
+                EntryKind::Carry => truncated != commit.sequence || partition.begun == commit.sequence,
+                _ => false,
+            };
+            if header.first_fragment && begins_anew {
                 partition.begun = commit.sequence;
             }
             if commit.sequence < replay_from || (commit.sequence == replay_from && partition.begun < replay_from) {
@@ -620,3 +627,6 @@ async fn flush_blocks(files: &SegmentFiles, partition: &mut Replayed) -> Result<
     partition.state.segments.last_mut().expect("still there").bytes = position;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

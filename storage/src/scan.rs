@@ -36,7 +36,7 @@ pub(crate) struct CommitRef {
 }
 
 impl CommitRef {
-    fn new(file: usize, position: u64, commit: &Commit<'_>) -> Self {
+    pub(crate) fn new(file: usize, position: u64, commit: &Commit<'_>) -> Self {
         let header = commit.header();
         Self {
             file,
