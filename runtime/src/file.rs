@@ -214,7 +214,10 @@ impl FileInner {
                 Ok(count) => written = usize::try_from(count).unwrap_or(0) / ALIGN * ALIGN,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.poison(&error);
+                    // As in `write_all`: what found no space may be written again.
+                    if error.kind() != io::ErrorKind::StorageFull {
+                        self.poison(&error);
+                    }
                     return Err(error);
                 }
             }

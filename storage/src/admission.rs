@@ -154,6 +154,11 @@ impl Admission {
         Ok(Reservation { bytes, queue: queue.clone() })
     }
 
+    /// Bytes promised, and those that the front of the queue waits for.
+    pub(crate) fn demand(&self) -> usize {
+        self.queue.reserved.get() + self.queue.waiting.borrow().front().map_or(0, |front| front.bytes)
+    }
+
     /// Whether producers wait.
     pub(crate) fn has_waiting(&self) -> bool {
         !self.queue.waiting.borrow().is_empty()

@@ -6,6 +6,7 @@
 use ouzel_protocol::Durability;
 
 use crate::format::checkpoint::CHECKPOINT_BYTES_MAX;
+use crate::format::commit::ENTRY_HEADER_BYTES;
 use crate::format::producers::PRODUCER_BYTES_MAX;
 use crate::producers::ProducerLimits;
 
@@ -27,6 +28,19 @@ pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
 
 /// What chunks may grow to with any number of partitions in memory.
 pub const CHUNK_BYTES_MIN: usize = 2 * BLOCK;
+
+/// Largest step in which the reserve gives way: the largest segment write.
+const RESERVE_STEP_BYTES_MAX: u64 = SEGMENT_WRITE_BYTES_MAX as u64;
+
+/// See [`StoreConfig::dirty_covered_min`].
+const DIRTY_COVERED_MIN: u64 = 8 * 1024 * 1024;
+
+/// See [`StoreConfig::free_bytes_min`].
+const FREE_BYTES_MIN: u64 = 32 * 1024 * 1024;
+
+/// Blocks that each partition with records in memory may take beyond its dirty bytes: the last one of its segment, and one
+/// each of its side file, its index and its directory.
+pub(crate) const PARTITION_BLOCKS: u64 = 4;
 
 /// Segments are addressed by `u32` positions in their side file.
 pub const SEGMENT_BYTES_LIMIT: u64 = 2 * 1024 * 1024 * 1024;
@@ -106,6 +120,28 @@ impl StoreConfig {
         let commit = self.commit_bytes_max as f64;
         let file = self.journal_file_bytes as f64;
         (commit - BLOCK as f64) / commit * ((file - commit) / file)
+    }
+
+    /// Journal bytes that the remainders of so many partitions take when they are carried.
+    pub(crate) fn remainder_bytes(&self, partitions: u64) -> u64 {
+        let remainders = partitions * (BLOCK + ENTRY_HEADER_BYTES) as u64;
+        (remainders as f64 / self.journal_yield()) as u64
+    }
+
+    /// What the reserve gives way by, and keeps for the node's other needs at a full disk: its metadata grow by as much.
+    pub(crate) fn reserve_step_bytes(&self) -> u64 {
+        let block = BLOCK as u64;
+        (self.dirty_bytes_max as u64 / 16 / block * block).clamp(4 * block, RESERVE_STEP_BYTES_MAX)
+    }
+
+    /// Dirty bytes that the reserve always covers; it grows, by doubling, with what producers bring.
+    pub(crate) fn dirty_covered_min(&self) -> u64 {
+        (self.dirty_bytes_max as u64 / 4).min(self.journal_bytes_max / 4).min(DIRTY_COVERED_MIN)
+    }
+
+    /// Free space beside the reserve that ends the state of a full disk: less would soon be used up.
+    pub(crate) fn free_bytes_min(&self) -> u64 {
+        (self.journal_bytes_max / 4).min(FREE_BYTES_MIN)
     }
 
     /// Journal files this shard may own.

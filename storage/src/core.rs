@@ -21,6 +21,7 @@ use crate::journal::{self, Journal};
 use crate::partition::{Partition, align_up};
 use crate::producers::{Placing, Refusal, Verdict};
 use crate::ranks::FlushRanks;
+use crate::reserve::Reserve;
 use crate::segment::{OpenSegment, SegmentFiles};
 
 /// Below this share of the dirty budget only full pieces are flushed.
@@ -75,6 +76,8 @@ pub struct StoreStats {
     pub poisoned: Option<String>,
     /// Whether appends are refused because the disk is full.
     pub disk_full: bool,
+    /// Space held on the disk for the time when it is full.
+    pub reserve_bytes: u64,
 }
 
 pub(crate) struct Core {
@@ -91,6 +94,9 @@ pub(crate) struct Core {
     pub(crate) begun: Cell<bool>,
     pub(crate) stopping: Cell<bool>,
     pub(crate) disk_full: Cell<bool>,
+    pub(crate) reserve: Reserve,
+    /// Size of the checkpoint written last.
+    pub(crate) checkpoint_bytes: Cell<u64>,
     poison: RefCell<Option<StorageError>>,
     /// Reads that failed in background work since the last flush that went well.
     read_failures: Cell<u32>,
@@ -137,6 +143,7 @@ impl Core {
     ) -> Self {
         let ledger = Arc::new(ChunkLedger::new(config.cache_bytes_max));
         let segments = SegmentFiles::new(shard, &data_dir, config.segments_open_max);
+        let reserve = Reserve::new(shard, &data_dir, shard_index, config.reserve_step_bytes());
         Self {
             shard: shard.clone(),
             data_dir,
@@ -150,6 +157,8 @@ impl Core {
             begun: Cell::new(false),
             stopping: Cell::new(false),
             disk_full: Cell::new(false),
+            reserve,
+            checkpoint_bytes: Cell::new(0),
             poison: RefCell::new(None),
             read_failures: Cell::new(0),
             flush_queue: RefCell::new(VecDeque::new()),
@@ -194,7 +203,7 @@ impl Core {
             let segment = segment.ok_or(StorageError::UnknownPartition { partition: id.partition })?;
             Ok((partition.written.clamp(segment.start, align_up(segment.end)) - segment.start, segment.max_timestamp))
         };
-        self.segments.get(id, extent).await
+        self.with_space(async || self.segments.get(id, extent).await).await
     }
 
     /// Every partition, in order of id.
@@ -285,11 +294,15 @@ impl Core {
         self.wake_everyone();
     }
 
-    /// Creates the next journal file in the background if none is free and the budget allows one.
+    /// Creates the next journal file in the background if none is free and the budget allows one. A full disk is asked for
+    /// none but the one small file that the commit loop cannot go on without.
     pub(crate) fn prepare_file_if_needed(self: &Rc<Self>) {
+        let is_spare = self.disk_full.get();
         {
             let mut state = self.journal.state.borrow_mut();
-            if state.preparing || !state.free.is_empty() || state.files_total >= self.config.journal_files_max() {
+            let is_full = state.files_total >= self.config.journal_files_max();
+            let is_enough = is_spare && (!state.starved || state.spare_made);
+            if state.preparing || !state.free.is_empty() || is_full || is_enough {
                 return;
             }
             state.preparing = true;
@@ -297,24 +310,15 @@ impl Core {
         }
         let core = self.clone();
         self.shard.spawn(async move {
+            let bytes = if is_spare { core.spare_journal_bytes() } else { core.config.journal_file_bytes };
             let slot = core.journal.state.borrow().files_total - 1;
-            let created =
-                journal::create_file(&core.shard, &core.journal.directory, slot, core.config.journal_file_bytes).await;
-            let result = match created {
-                Ok(file) => core
-                    .shard
-                    .fs()
-                    .sync_dir(&core.journal.directory)
-                    .await
-                    .map(|()| file)
-                    .map_err(|error| StorageError::io("sync journal directory", &core.journal.directory, error)),
-                Err(error) => Err(error),
-            };
-            match result {
+            let create = async || journal::create_file(&core.shard, &core.journal.directory, slot, bytes).await;
+            match if is_spare { core.with_space(create).await } else { create().await } {
                 Ok(file) => {
                     {
                         let mut state = core.journal.state.borrow_mut();
                         state.preparing = false;
+                        state.spare_made |= is_spare;
                         state.free.push(file);
                     }
                     core.journal.space.notify_all();
@@ -324,10 +328,10 @@ impl Core {
                     // The journal goes on with the files it has; recycling gives them back.
                     tracing::warn!(shard = core.shard_index, %error, "journal keeps its present files: disk full");
                     core.journal.state.borrow_mut().files_total -= 1;
-                    let _ =
-                        core.shard.fs().remove_file(&core.journal.directory.join(format!("{slot:08x}.journal"))).await;
                     core.set_disk_full(true);
-                    core.shard.sleep(std::time::Duration::from_secs(1)).await;
+                    if is_spare {
+                        core.shard.sleep(RETRY_AFTER).await;
+                    }
                     core.journal.state.borrow_mut().preparing = false;
                     core.recycle_work.notify_all();
                     // A commit may wait for the file: it asks again.
@@ -345,7 +349,11 @@ impl Core {
             } else {
                 tracing::info!(shard = self.shard_index, "disk has space again: appends are accepted");
             }
+            self.journal.state.borrow_mut().spare_made = false;
             self.space_work.notify_all();
+            self.recycle_work.notify_all();
+            // A commit that waits for a file may get one now.
+            self.journal.space.notify_all();
             self.admission.wake_all();
         }
     }
@@ -385,6 +393,7 @@ impl Core {
         self.prepare_file_if_needed();
         self.recycle_work.notify_all();
         self.memory_work.notify_all();
+        self.space_work.notify_all();
     }
 
     /// Under memory pressure the biggest go first: one large write frees what hundreds of small ones would. Only as much
@@ -425,9 +434,8 @@ impl Core {
     /// Bytes of the journal that only carries may use: recycling re-journals at least a block's remainder of every
     /// partition that it frees files from.
     pub(crate) fn carry_reserve_bytes(&self) -> u64 {
-        let remainders = self.partitions_cached.get() * (BLOCK + crate::format::commit::ENTRY_HEADER_BYTES);
-        let reserve = (remainders as f64 / self.config.journal_yield()) as u64;
-        reserve.min(self.config.journal_bytes_max / 2).max(self.config.journal_file_bytes)
+        let remainders = self.config.remainder_bytes(self.partitions_cached.get() as u64);
+        remainders.min(self.config.journal_bytes_max / 2).max(self.config.journal_file_bytes)
     }
 
     /// Appended or flushed: keeps the dirty total, and lets waiting producers in.
@@ -482,6 +490,7 @@ impl Core {
     /// Lets producers in whose reservation now fits.
     pub(crate) fn admit(&self) {
         self.admission.admit(|reserved, bytes| self.has_room(reserved, bytes));
+        self.ask_for_space();
     }
 
     /// Whether `bytes` more may be promised beside what is dirty and already promised.
@@ -490,7 +499,9 @@ impl Core {
         let remainders = self.partitions_cached.get() * BLOCK;
         let dirty = (self.dirty_bytes.get() as usize).saturating_sub(remainders) + reserved;
         let memory = dirty == 0 || dirty + bytes <= self.config.dirty_bytes_max;
+        let covered = self.dirty_bytes.get() + (reserved + bytes) as u64;
         memory
+            && self.is_covered(covered)
             && crate::memory::has_room(&self.ledger, reserved, bytes)
             && self.journal.room_bytes(&self.config, self.carry_reserve_bytes()) >= (reserved + bytes) as u64
     }
@@ -498,7 +509,10 @@ impl Core {
     /// A partition's memory has changed.
     pub(crate) fn cache_changed(&self, before: usize, after: usize) {
         match (before, after) {
-            (0, 1..) => self.partitions_cached.set(self.partitions_cached.get() + 1),
+            (0, 1..) => {
+                self.partitions_cached.set(self.partitions_cached.get() + 1);
+                self.ask_for_space();
+            }
             (1.., 0) => self.partitions_cached.set(self.partitions_cached.get() - 1),
             _ => {}
         }
@@ -540,6 +554,7 @@ impl Core {
         stats.journal_occupancy = self.journal.occupancy(&self.config);
         stats.poisoned = self.poisoned().map(|error| error.to_string());
         stats.disk_full = self.disk_full.get();
+        stats.reserve_bytes = self.reserve.held();
         stats.journal_files = self.journal.state.borrow().files_total as u64;
         stats.journal_used_bytes = self.journal.used_bytes();
         stats.journal_bytes_max = self.config.journal_bytes_max;

@@ -2,6 +2,7 @@
 //!
 //! [`FLUSHERS`] tasks share one queue of partitions; only as many of them work as the journal's occupancy allows, because
 //! background writes queue in front of the journal's (measured: 16 in flight cost a p99 of 56 ms, one costs 2.2 ms).
+//! A full disk is met by the reserve: see `space.rs`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use crate::error::StorageError;
 use crate::format::check::SegmentId;
 use crate::partition::Partition;
 use crate::recycle::make_room_for_segment;
+use crate::segment::Growth;
 
 /// Segment writes in flight at most.
 pub(crate) const FLUSHERS: usize = 4;
@@ -89,7 +91,11 @@ async fn write_pieces(core: &Rc<Core>, partition: &Rc<RefCell<Partition>>) -> Re
         make_room_for_segment(core).await?;
         let segment = core.settled(core.open_segment(id).await)?;
         let bytes = piece.end - written_before;
-        core.settled(segment.write(piece.position, piece.parts, &piece.checksums, start, &piece.batches).await)?;
+        let write = async || {
+            let growth = if core.disk_full.get() { Growth::Exact } else { Growth::Steps };
+            segment.write(piece.position, piece.parts.clone(), &piece.checksums, start, &piece.batches, growth).await
+        };
+        core.settled(core.with_space(write).await)?;
         core.background_went_well();
         core.stats.borrow_mut().segment_bytes += bytes;
         total += bytes;
@@ -99,9 +105,6 @@ async fn write_pieces(core: &Rc<Core>, partition: &Rc<RefCell<Partition>>) -> Re
             let before = partition.dirty_bytes();
             partition.write_to(piece.end);
             core.dirty_changed(before, partition.dirty_bytes());
-        }
-        if core.disk_full.get() {
-            core.set_disk_full(false);
         }
     }
 }

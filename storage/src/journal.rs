@@ -100,6 +100,10 @@ pub(crate) struct JournalState {
     pub(crate) files_total: usize,
     pub(crate) numbers_used: u64,
     pub(crate) preparing: bool,
+    /// The commit loop waits for a file.
+    pub(crate) starved: bool,
+    /// The small file that a full disk is asked for has been made.
+    pub(crate) spare_made: bool,
     written_waiters: VecDeque<(u64, Waker)>,
     /// Those to be woken; empty but while they are.
     woken: Vec<Waker>,
@@ -238,10 +242,10 @@ impl Journal {
     }
 
     /// The newest of the files that one recycling gives back: half of the used ones. The oldest alone if none is free any
-    /// more: what that one pins is the least, and carrying needs room that may not be there.
-    pub(crate) fn recycling_target(&self, config: &StoreConfig) -> Option<u64> {
+    /// more and none can be made: what that one pins is the least, and carrying needs room that may not be there.
+    pub(crate) fn recycling_target(&self, config: &StoreConfig, disk_full: bool) -> Option<u64> {
         let state = self.state.borrow();
-        let is_exhausted = state.free.is_empty() && state.files_total >= config.journal_files_max();
+        let is_exhausted = state.free.is_empty() && (disk_full || state.files_total >= config.journal_files_max());
         let count = if is_exhausted { (state.used.len() / 2).min(1) } else { state.used.len() / 2 };
         count.checked_sub(1).and_then(|last| state.used.get(last)).map(|used| used.number)
     }
@@ -272,10 +276,12 @@ impl Journal {
         self.space.notify_all();
     }
 
-    /// Takes a free file into use. The caller made sure that there is one.
+    /// Takes a free file into use. False if there is none: the caller waits for it.
     pub(crate) fn take_free(&self) -> bool {
         let mut state = self.state.borrow_mut();
-        let Some(journal_file) = state.free.pop() else { return false };
+        let file = state.free.pop();
+        state.starved = file.is_none();
+        let Some(journal_file) = file else { return false };
         state.numbers_used += 1;
         let used = UsedFile {
             number: state.numbers_used,
@@ -296,10 +302,10 @@ fn take_reached(waiters: &mut VecDeque<(u64, Waker)>, reached: u64, wakers: &mut
 }
 
 /// Creates a journal file filled with zeros and synced, so that later commits overwrite written blocks (2.8x cheaper
-/// to sync than unwritten extents). The caller syncs the directory.
+/// to sync than unwritten extents). Its name is durable when it is there.
 ///
 /// # Errors
-/// Whatever the file system refuses; a full disk is `StorageFull`. Nothing is left behind that recovery would read.
+/// Whatever the file system refuses; a full disk is `StorageFull`, and nothing is left behind then.
 pub(crate) async fn create_file(
     shard: &Shard,
     directory: &Path,
@@ -307,8 +313,26 @@ pub(crate) async fn create_file(
     bytes: u64,
 ) -> Result<JournalFile, StorageError> {
     let path = directory.join(format!("{slot:08x}.journal"));
-    let failed = |stage, error| StorageError::io(stage, &path, error);
-    let file = shard.fs().open(&path, OpenMode::Create).await.map_err(|error| failed("create journal file", error))?;
+    let file = match filled_file(shard, &path, bytes).await {
+        Err(error) if error.is_disk_full() => {
+            match shard.fs().remove_file(&path).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StorageError::io("remove journal file", &path, error));
+                }
+                _ => {}
+            }
+            return Err(error);
+        }
+        other => other?,
+    };
+    let synced = shard.fs().sync_dir(directory).await;
+    synced.map_err(|error| StorageError::io("sync journal directory", directory, error))?;
+    Ok(JournalFile { path: path.into(), file, bytes })
+}
+
+async fn filled_file(shard: &Shard, path: &Path, bytes: u64) -> Result<File, StorageError> {
+    let failed = |stage, error| StorageError::io(stage, path, error);
+    let file = shard.fs().open(path, OpenMode::Create).await.map_err(|error| failed("create journal file", error))?;
     file.allocate(0, bytes).await.map_err(|error| failed("allocate journal file", error))?;
     let mut zeros = AlignedBuf::zeroed(PREWRITE_BYTES.min(bytes as usize));
     let mut position = 0;
@@ -321,5 +345,5 @@ pub(crate) async fn create_file(
         position += step;
     }
     file.sync_all().await.map_err(|error| failed("sync new journal file", error))?;
-    Ok(JournalFile { path: path.into(), file, bytes })
+    Ok(file)
 }

@@ -24,6 +24,7 @@ mod read;
 mod recover;
 mod recycle;
 mod replay;
+mod reserve;
 mod scan;
 mod segment;
 mod space;

@@ -57,6 +57,7 @@ use ouzel_runtime::Shard;
 use crate::config::{PartitionConfig, StoreConfig};
 use crate::error::StorageError;
 use crate::replay::{RecoveredPartition, Replay};
+use crate::reserve::remove_reserves_but;
 use crate::scan::{JournalScan, scan_journal};
 
 /// The start whose journals hold the log: what the metadata log says was committed last.
@@ -194,7 +195,7 @@ fn note_scan(report: &mut RecoveryReport, scan: &JournalScan) {
     }
 }
 
-/// Removes what earlier starts left behind: their journals, and directories of partitions that no longer exist. Runs
+/// Removes what earlier starts left behind: their journals, reserves of shards that are gone, and directories of partitions that no longer exist. Runs
 /// after the start `current` is committed and before any partition is created, which it would take for a left-over; may
 /// be cut short at any point and finishes at the next start.
 ///
@@ -209,13 +210,17 @@ pub async fn retire_old(
     let fs = shard.fs();
     let journals = data_dir.join("journals");
     let failed = |path: &Path, error| StorageError::io("retire", path, error);
+    let mut shards = Vec::new();
     for entry in fs.read_dir(&journals).await.map_err(|error| failed(&journals, error))? {
         let incarnation = entry.name.get(..16).and_then(|hex| u64::from_str_radix(hex, 16).ok());
         if entry.is_dir && incarnation.is_some_and(|incarnation| incarnation != current.0) {
             let path = journals.join(&entry.name);
             fs.remove_dir_all(&path).await.map_err(|error| failed(&path, error))?;
+        } else if incarnation.is_some() {
+            shards.extend(entry.name.get(17..).and_then(|hex| u16::from_str_radix(hex, 16).ok()));
         }
     }
+    remove_reserves_but(shard, data_dir, &shards).await?;
     let partitions = data_dir.join("partitions");
     for entry in fs.read_dir(&partitions).await.map_err(|error| failed(&partitions, error))? {
         let id = u64::from_str_radix(&entry.name, 16).map(PartitionId);

@@ -36,8 +36,10 @@ const CARRY_GROUP_BYTES: usize = 512 * 1024;
 /// Runs until the store stops.
 pub(crate) async fn recycler(core: Rc<Core>) {
     while !core.is_poisoned() && !core.journal_ended.get() {
-        let is_due = core.journal.is_recycling_due(&core.config) || core.admission.has_waiting();
-        let Some(number) = core.journal.recycling_target(&core.config).filter(|_| is_due) else {
+        // At a full disk no file can be made: those there are must be free for what is still to be journaled.
+        let is_full = core.disk_full.get();
+        let is_due = core.journal.is_recycling_due(&core.config) || core.admission.has_waiting() || is_full;
+        let Some(number) = core.journal.recycling_target(&core.config, is_full).filter(|_| is_due) else {
             core.recycle_work.notified().await;
             continue;
         };
@@ -82,9 +84,11 @@ pub(crate) async fn recycle(core: &Rc<Core>, number: u64) -> Result<(), StorageE
     Ok(())
 }
 
-/// What one recycling carries at most: less than the journal keeps free for carries, or it would wait for itself.
+/// What one recycling carries at most: less than the journal keeps free for carries, or than it can still get at a full
+/// disk, or it would wait for itself.
 fn carry_bytes_max(core: &Core) -> usize {
-    (core.carry_reserve_bytes() as f64 * core.config.journal_yield() * 0.75) as usize
+    let room = if core.disk_full.get() { core.spare_journal_bytes() } else { core.carry_reserve_bytes() };
+    (room as f64 * core.config.journal_yield() * 0.75) as usize
 }
 
 /// Partitions that the files to be given back pin and that no sync alone sets free.
@@ -234,12 +238,12 @@ async fn sync_where(core: &Rc<Core>, wanted: impl Fn(&Partition) -> bool) -> Res
     let pressed = core.admission.has_waiting();
     let limit = if pressed { SYNCS_IN_FLIGHT_PRESSED } else { SYNCS_IN_FLIGHT };
     let synced = for_each_limited(core, dirty, limit, |core, segment: Rc<OpenSegment>| async move {
-        let synced = segment.sync().await?;
+        let synced = core.with_space(async || segment.sync().await).await?;
         core.stats.borrow_mut().segment_fdatasyncs += synced;
         Ok(())
     });
     core.settled(synced.await)?;
-    core.settled(core.segments.sync_directories().await)?;
+    core.settled(core.with_space(async || core.segments.sync_directories().await).await)?;
     for (handle, written, cuts) in targets.into_values() {
         let mut partition = handle.borrow_mut();
         if partition.cuts == cuts {
@@ -267,7 +271,7 @@ pub(crate) async fn make_room_for_segment(core: &Rc<Core>) -> Result<(), Storage
     let crowding = core.segments.crowding_out();
     let synced =
         for_each_limited(core, crowding, SYNCS_IN_FLIGHT_PRESSED, |core, segment: Rc<OpenSegment>| async move {
-            let synced = segment.sync().await?;
+            let synced = core.with_space(async || segment.sync().await).await?;
             core.stats.borrow_mut().segment_fdatasyncs += synced;
             Ok(())
         });
@@ -309,7 +313,7 @@ where
 pub(crate) async fn write_checkpoint(core: &Rc<Core>, number: u64) -> Result<(), StorageError> {
     let _one_at_a_time = core.checkpointing.acquire(1).await;
     core.check_poison()?;
-    core.settled(checkpoint_after(core, number).await)
+    core.settled(core.with_space(async || checkpoint_after(core, number).await).await)
 }
 
 async fn checkpoint_after(core: &Rc<Core>, number: u64) -> Result<(), StorageError> {
@@ -350,6 +354,8 @@ async fn checkpoint_after(core: &Rc<Core>, number: u64) -> Result<(), StorageErr
         file.fdatasync().await.map_err(|error| failed("fdatasync checkpoint", error))?;
     }
     core.journal.checkpoint_generation.set(generation);
+    core.checkpoint_bytes.set(bytes.len() as u64);
+    core.ask_for_space();
     core.stats.borrow_mut().checkpoints += 1;
     Ok(())
 }

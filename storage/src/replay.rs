@@ -16,11 +16,11 @@ use crate::format::check::SegmentId;
 use crate::format::checkpoint::{Checkpoint, PartitionCheckpoint};
 use crate::format::commit::{EntryHeader, EntryKind, parse_commit};
 use crate::format::producers::ProducerSnapshot;
-use crate::partition::{BatchRef, align_up};
+use crate::partition::{BatchRef, Slices, align_up};
 use crate::producers::{ProducerLimits, ProducerState};
 use crate::recover::AssignedIds;
 use crate::scan::CommitRef;
-use crate::segment::SegmentFiles;
+use crate::segment::{Growth, SegmentFiles};
 
 /// One segment as recovery found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,9 +273,9 @@ impl<'a> Replay<'a> {
             }
         }
         for segment in self.files.dirty(|_| true) {
-            segment.sync().await?;
+            self.files.with_reserves_of_before(async || segment.sync().await).await?;
         }
-        self.files.sync_directories().await?;
+        self.files.with_reserves_of_before(async || self.files.sync_directories().await).await?;
         let partitions = self.partitions.into_iter().map(|(id, mut partition)| {
             partition.reopen_unwritten();
             let valid = partition.valid_bytes();
@@ -606,7 +606,8 @@ async fn flush_blocks(files: &SegmentFiles, partition: &mut Replayed) -> Result<
     }
     let segment = partition.state.segments.last().expect("a tail belongs to a segment");
     let id = SegmentId { partition: partition.state.id, base: segment.base };
-    let open = files.get(id, || Ok((segment.bytes, segment.max_timestamp))).await?;
+    let extent = || Ok((segment.bytes, segment.max_timestamp));
+    let open = files.with_reserves_of_before(async || files.get(id, extent).await).await?;
     let mut position = segment.bytes;
     for piece in partition.state.tail[..whole].chunks(SEGMENT_WRITE_BYTES_MAX) {
         let end = position + piece.len() as u64;
@@ -618,8 +619,11 @@ async fn flush_blocks(files: &SegmentFiles, partition: &mut Replayed) -> Result<
             .filter(|batch| batch.position >= position && batch.position < end)
             .copied()
             .collect();
-        let parts = [chunk.slice(0..piece.len())].into_iter().collect();
-        open.write(position, parts, &block_checksums::of_bytes(piece), 0, &starting).await?;
+        let parts: Slices = [chunk.slice(0..piece.len())].into_iter().collect();
+        let checksums = block_checksums::of_bytes(piece);
+        // A disk may be full at a start as well, and others will need what is left.
+        let write = async || open.write(position, parts.clone(), &checksums, 0, &starting, Growth::Exact).await;
+        files.with_reserves_of_before(write).await?;
         position = end;
     }
     partition.state.tail.drain(..whole);

@@ -24,6 +24,7 @@ use crate::format::check::{CHECK_RANGE_BYTES_MAX, CheckMap, CheckSlot, RangeCrc,
 use crate::format::index::{IndexMap, IndexSlot};
 use crate::mutation::{self, Mutation};
 use crate::partition::{BatchRef, Slices};
+use crate::reserve::with_reserves_of_before;
 
 /// Segment files grow by this much at a time, at most; smaller steps at first so that small partitions stay small.
 const GROW_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -102,6 +103,15 @@ fn poll_into<F: Future>(future: Pin<&mut F>, result: &mut Option<F::Output>, ctx
     }
 }
 
+/// How a segment file gets space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// In steps, ahead of the writes.
+    Steps,
+    /// As much as the write needs: the rest is not ours to take.
+    Exact,
+}
+
 /// One open segment.
 pub(crate) struct OpenSegment {
     pub(crate) id: SegmentId,
@@ -127,10 +137,11 @@ impl OpenSegment {
         checksums: &[u32],
         start: u64,
         batches: &[BatchRef],
+        growth: Growth,
     ) -> Result<(), StorageError> {
         let end = position + parts.iter().map(|part| part.len() as u64).sum::<u64>();
         assert_eq!((end - position) as usize, checksums.len() * BLOCK, "whole blocks, each with its checksum");
-        self.grow_to(end).await?;
+        self.grow_to(end, growth).await?;
         let written = self.data.write_parts_at(parts.into_vec(), position).await;
         written.map_err(|error| StorageError::io("write segment", &self.path, error))?;
         // Only now: a sync that began meanwhile does not cover this write.
@@ -142,20 +153,29 @@ impl OpenSegment {
         Ok(())
     }
 
-    async fn grow_to(&self, end: u64) -> Result<(), StorageError> {
+    async fn grow_to(&self, end: u64, growth: Growth) -> Result<(), StorageError> {
         let allocated = self.allocated.get();
         if end <= allocated {
             return Ok(());
         }
+        let failed = |error| StorageError::io("allocate segment", &self.path, error);
         let step = allocated.clamp(GROW_BYTES_MIN, GROW_BYTES_MAX).max(end - allocated);
-        let result = match self.data.allocate(allocated, step).await {
-            // The step is a convenience; what must fit is the piece itself.
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                self.data.allocate(allocated, end - allocated).await.map(|()| end)
+        if growth == Growth::Steps {
+            match self.data.allocate(allocated, step).await {
+                // The step is a convenience; what must fit is the piece itself. Some file systems keep what they found
+                // before they had no more.
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                    self.data.truncate(allocated).await.map_err(failed)?;
+                }
+                other => {
+                    other.map_err(failed)?;
+                    self.allocated.set(allocated + step);
+                    return Ok(());
+                }
             }
-            other => other.map(|()| allocated + step),
-        };
-        self.allocated.set(result.map_err(|error| StorageError::io("allocate segment", &self.path, error))?);
+        }
+        self.data.allocate(allocated, end - allocated).await.map_err(failed)?;
+        self.allocated.set(end);
         Ok(())
     }
 
@@ -379,6 +399,14 @@ impl SegmentFiles {
         }
     }
 
+    /// See [`with_reserves_of_before`].
+    pub(crate) async fn with_reserves_of_before<T>(
+        &self,
+        work: impl AsyncFn() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        with_reserves_of_before(&self.shard, &self.data_dir, work).await
+    }
+
     fn tick(&self) -> u64 {
         self.clock.set(self.clock.get() + 1);
         self.clock.get()
@@ -467,9 +495,10 @@ impl SegmentFiles {
         let fs = self.shard.fs();
         let directory = partition_dir(&self.data_dir, id.partition);
         let path = segment_path(&self.data_dir, id, "segment");
-        if self.directories.borrow_mut().insert(id.partition) {
+        if !self.directories.borrow().contains(&id.partition) {
             let failed = |error| StorageError::io("create partition directory", &directory, error);
             fs.create_dir_all(&directory).await.map_err(failed)?;
+            self.directories.borrow_mut().insert(id.partition);
             self.unsynced_directories.borrow_mut().insert(self.data_dir.join("partitions"));
         }
         let data = create_file(&fs, &path).await?;

@@ -22,9 +22,9 @@ use crate::config::{BLOCK, PartitionConfig, SEGMENT_BYTES_LIMIT, StoreConfig};
 use crate::core::{Core, StoreStats};
 use crate::error::StorageError;
 use crate::flush::{FLUSHERS, flush_partition, flusher};
-use crate::format::commit::{EntryHeader, EntryKind};
+use crate::format::commit::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 use crate::format::producers::ProducerSnapshot;
-use crate::journal::{self, AckLevel, Journal, QueuedEntry};
+use crate::journal::{self, AckLevel, Journal, JournalFile, QueuedEntry};
 use crate::memory::reclaimer;
 use crate::partition::{Partition, Phase, Segment};
 use crate::read::{self, ReadPlan};
@@ -120,13 +120,6 @@ impl Store {
         let directory = journal_dir(data_dir, incarnation, index.0);
         prepare_directories(shard, data_dir, &directory).await?;
         let journal = Journal::new(directory.clone(), journal_id, incarnation);
-        let file = journal::create_file(shard, &directory, 0, config.journal_file_bytes).await?;
-        sync_dir(shard, &directory).await?;
-        {
-            let mut state = journal.state.borrow_mut();
-            state.files_total = 1;
-            state.free.push(file);
-        }
         let core = Rc::new(Core::new(shard, data_dir.to_owned(), index.0, config, journal));
         for (recovered, config) in partitions {
             let mut partition = restore(core.ledger.clone(), recovered, config);
@@ -136,18 +129,30 @@ impl Store {
             core.producers_changed(0, partition.producers.len());
             core.partitions.borrow_mut().insert(partition.id, Rc::new(RefCell::new(partition)));
         }
+        core.reserve.adopt().await?;
+        let file = first_file(&core).await?;
+        {
+            let mut state = core.journal.state.borrow_mut();
+            state.files_total = 1;
+            state.free.push(file);
+        }
         shard.spawn(commit_loop(core.clone()));
         for rank in 0..FLUSHERS {
             shard.spawn(flusher(core.clone(), rank));
         }
         shard.spawn(recycler(core.clone()));
         shard.spawn(reclaimer(core.clone()));
-        shard.spawn(space_watch(core.clone()));
         let store = Self(core);
         store.carry_tails().await?;
         let first = store.0.journal.before_oldest();
         write_checkpoint(&store.0, first).await?;
         sync_dir(shard, &data_dir.join("journals")).await?;
+        match store.0.fill_reserve().await {
+            // A state: reads and deletes go on, appends are refused.
+            Err(error) if error.is_disk_full() => {}
+            other => other?,
+        }
+        shard.spawn(space_watch(store.0.clone()));
         Ok(store)
     }
 
@@ -513,6 +518,24 @@ impl Store {
         sync_segments(core).await?;
         write_checkpoint(core, core.journal.before_oldest()).await
     }
+}
+
+/// The first file of a journal: at a full disk one that is just large enough for what was recovered and a few commits.
+async fn first_file(core: &Core) -> Result<JournalFile, StorageError> {
+    let directory = &core.journal.directory;
+    match journal::create_file(&core.shard, directory, 0, core.config.journal_file_bytes).await {
+        Err(error) if error.is_disk_full() => core.set_disk_full(true),
+        other => return other,
+    }
+    let entries = core.all().len() as u64 * (BLOCK + ENTRY_HEADER_BYTES) as u64;
+    let tails = ((core.dirty_bytes.get() + entries) as f64 / core.config.journal_yield()) as u64;
+    let bytes = (tails + core.spare_journal_bytes()).next_multiple_of(BLOCK as u64);
+    let made = core.with_space(async || journal::create_file(&core.shard, directory, 0, bytes).await).await;
+    if made.as_ref().is_err_and(StorageError::is_disk_full) {
+        // Nobody believes this journal: what it takes of a full disk, the next start may need.
+        let _ = core.shard.fs().remove_dir_all(directory).await;
+    }
+    made
 }
 
 async fn sync_dir(shard: &Shard, path: &Path) -> Result<(), StorageError> {

@@ -1,4 +1,4 @@
-//! The start of a node as seen by shard 0: enough space, metadata loaded, partitions recovered, the start committed, what
+//! The start of a node as seen by shard 0: enough space for a first one, metadata loaded, partitions recovered, the start committed, what
 //! earlier starts left behind removed. Owns the order of these steps and the summary people read; the recovery itself is
 //! storage's. Runs before anything is served.
 
@@ -105,9 +105,11 @@ pub(crate) async fn recover(
     setup: &ShardSetup,
     image: &MetadataImage,
 ) -> Result<NodeRecovered, StartError> {
-    check_space(shard, setup).await?;
     let committed =
         image.node(setup.node).map(|state| CommittedStart { incarnation: state.incarnation, shards: state.shards });
+    if committed.is_none() {
+        check_space(shard, setup).await?;
+    }
     let live = live_partitions(setup, image);
     let assigned = AssignedIds { next: image.next_partition_id() };
     let recovered = recover_storage(shard, &setup.data_dir, &setup.store, committed, &live, assigned).await?;
@@ -198,7 +200,8 @@ async fn journal_dirs(shard: &Shard, setup: &ShardSetup) -> Result<Vec<String>, 
     }
 }
 
-/// The journals may take all they are allowed to; what journals of earlier starts hold is given back soon.
+/// At a first start, the journals may take all they are allowed to. Later ones go on: there a full disk is a state in which
+/// records are read and deleted, and what a start needs is held in reserve.
 async fn check_space(shard: &Shard, setup: &ShardSetup) -> Result<(), StartError> {
     let path = setup.data_dir.clone();
     let fs = shard.fs();

@@ -58,6 +58,7 @@ pub(crate) fn describe(state: &ShardState) -> DescribedShard {
         (counters::CHECKPOINTS, stats.checkpoints),
         (counters::DIRTY_BYTES, stats.dirty_bytes),
         (counters::CACHE_BYTES, stats.cache_bytes),
+        (counters::RESERVE_BYTES, stats.reserve_bytes),
         (counters::PARTITIONS, stats.partitions),
         (counters::CONNECTIONS, state.connection_count() as u64),
         (counters::REQUESTS_IN_FLIGHT, state.request_in_flight_count() as u64),

@@ -47,6 +47,8 @@ pub mod counters {
     pub const CHECKPOINTS: &str = "checkpoints";
     /// Appended bytes that no segment holds, now.
     pub const DIRTY_BYTES: &str = "dirty_bytes";
+    /// Space held on the disk for the time when it is full, now.
+    pub const RESERVE_BYTES: &str = "reserve_bytes";
     /// Memory of the tail cache now.
     pub const CACHE_BYTES: &str = "cache_bytes";
     /// Partitions open now.

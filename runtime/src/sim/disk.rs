@@ -152,16 +152,24 @@ impl SimDisk {
         self.state.borrow_mut().class_fault = Some((class, n.max(1), fault));
     }
 
-    /// Takes back every fault that was asked for and has not happened.
+    /// Takes back every fault that was asked for and has not happened, and gives the disk space without end.
     pub fn heal(&self) {
         let mut state = self.state.borrow_mut();
         state.class_fault = None;
         state.faults.clear();
+        state.fill_in = None;
+        state.capacity_bytes = u64::MAX;
     }
 
     /// Bounds the sum of all file lengths; what would pass it fails with ENOSPC.
     pub fn set_capacity(&self, bytes: u64) {
         self.state.borrow_mut().capacity_bytes = bytes;
+    }
+
+    /// From the `n`th operation on that may need space, counted from now, there is no more than the files have then; 1 is the
+    /// next one. What is freed can be used. A fault, as far as [`DiskStats`] is concerned.
+    pub fn fill_at_nth(&self, n: u64) {
+        self.state.borrow_mut().fill_in = Some(n.max(1));
     }
 
     /// What the disk has been through.
@@ -387,6 +395,19 @@ mod tests {
         done(&disk, write(file, 0, 1));
         done(&disk, Request::RemoveFile(FILE.into()));
         assert!(matches!(done(&disk, Request::FreeBytes("/d".into())), Reply::Number(4096)));
+    }
+
+    #[test]
+    fn a_disk_fills_up_at_the_chosen_operation_and_has_what_is_freed() {
+        let (disk, file) = disk_with_file(9);
+        disk.fill_at_nth(2);
+        done(&disk, write(file, 0, 1));
+        let ticket = disk.start(write(file, 4096, 1));
+        assert_eq!(disk.finish(ticket).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        done(&disk, write(file, 0, 2));
+        done(&disk, Request::Truncate { file, bytes: 0 });
+        done(&disk, write(file, 0, 3));
+        assert_eq!(disk.stats().faults, 1);
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub(super) struct State {
     pub(super) stop_at: Option<(u64, Stop)>,
     pub(super) stopped: Option<Stop>,
     pub(super) capacity_bytes: u64,
+    /// Operations that need space until there is none left.
+    pub(super) fill_in: Option<u64>,
     pub(super) stats: DiskStats,
     pub(super) trace: Trace,
 }
@@ -101,6 +103,7 @@ impl State {
             stop_at: None,
             stopped: None,
             capacity_bytes: u64::MAX,
+            fill_in: None,
             stats: DiskStats::default(),
             trace: Trace::new(seed),
         }
@@ -117,6 +120,7 @@ impl State {
             stop_at: self.stop_at,
             stopped: self.stopped,
             capacity_bytes: self.capacity_bytes,
+            fill_in: self.fill_in,
             stats: self.stats,
             trace: self.trace,
         }
@@ -152,9 +156,20 @@ impl State {
         };
         let fault = self.faults.remove(&self.stats.ops).or_else(|| self.take_class_fault(&request));
         self.stats.faults += u64::from(fault.is_some());
+        self.fill(&request);
         self.in_flight.insert(ticket, InFlight { request, fault, file_mark, dir_mark });
         self.event();
         ticket
+    }
+
+    /// Something else takes what space there is when the chosen operation comes.
+    fn fill(&mut self, request: &Request) {
+        let Some(left) = self.fill_in.filter(|_| request.is_of(OpClass::Space)) else { return };
+        self.fill_in = (left > 1).then(|| left - 1);
+        if left == 1 {
+            self.capacity_bytes = self.used_bytes();
+            self.stats.faults += 1;
+        }
     }
 
     fn take_class_fault(&mut self, request: &Request) -> Option<Fault> {
@@ -380,6 +395,8 @@ impl State {
             }
         }
         self.names.cut(&mut self.rng);
+        // What comes back with a name that was removed has its space: nobody else can have had it.
+        self.capacity_bytes = self.capacity_bytes.max(self.used_bytes());
     }
 
     fn trace_request(&mut self, ticket: Ticket, request: &Request) {

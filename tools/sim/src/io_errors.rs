@@ -169,7 +169,7 @@ async fn life_of(shard: &Shard, world: &Rc<World>, life: LifePlan, failure: Fail
 }
 
 /// What was durable is readable, whatever happened to the log.
-async fn read_all(node: &Node) -> Result<(), String> {
+pub(crate) async fn read_all(node: &Node) -> Result<(), String> {
     let all: Vec<_> = node.open.borrow().values().cloned().collect();
     for open in all {
         if open.busy.get() || open.gone.get() {

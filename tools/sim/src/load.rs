@@ -139,7 +139,7 @@ impl Load {
 
     /// A failing disk refused a batch. A full one is waited for, because that is a state; another shard may still work.
     async fn refused(&self, rng: &mut SmallRng, error: &StorageError) {
-        if matches!(error, StorageError::DiskFull { .. }) {
+        if matches!(error, StorageError::DiskFull { .. }) && !self.node.world.disk_stays_full.get() {
             return self.pause(rng, 1_000_000).await;
         }
         self.batches_left.set(self.batches_left.get().saturating_sub(1));
@@ -281,24 +281,7 @@ impl Load {
 
     async fn drop_topic(&self, rng: &mut SmallRng) -> Result<(), String> {
         let Some(open) = self.pick(rng) else { return Ok(()) };
-        let name = open.topic.clone();
-        let going: Vec<Rc<Open>> = {
-            let mut all = self.node.open.borrow_mut();
-            let going = all.values().filter(|open| open.topic == name).cloned().collect();
-            all.retain(|_, open| open.topic != name);
-            going
-        };
-        for open in &going {
-            open.gone.set(true);
-            self.node.world.ledger.borrow_mut().dropping(open.partition);
-        }
-        self.node.commit(Command::DeleteTopic { name }).await?;
-        for open in &going {
-            self.node.world.ledger.borrow_mut().dropped(open.partition);
-            let dropped = open.store.drop_partition(open.partition).await;
-            dropped.map_err(|error| format!("drop of partition {}: {error}", open.partition))?;
-        }
-        Ok(())
+        self.node.drop_topic(&open.topic).await
     }
 
     async fn alter_topic(&self, rng: &mut SmallRng) -> Result<(), String> {
@@ -355,6 +338,29 @@ impl Load {
 
     async fn pause(&self, rng: &mut SmallRng, us_max: u64) {
         self.node.shard.sleep(Duration::from_micros(rng.random_range(1..=us_max))).await;
+    }
+}
+
+impl Node {
+    /// Deletes a topic, and its partitions with their files.
+    pub(crate) async fn drop_topic(&self, name: &str) -> Result<(), String> {
+        let going: Vec<Rc<Open>> = {
+            let mut all = self.open.borrow_mut();
+            let going = all.values().filter(|open| open.topic == name).cloned().collect();
+            all.retain(|_, open| open.topic != name);
+            going
+        };
+        for open in &going {
+            open.gone.set(true);
+            self.world.ledger.borrow_mut().dropping(open.partition);
+        }
+        self.commit(Command::DeleteTopic { name: name.to_owned() }).await?;
+        for open in &going {
+            self.world.ledger.borrow_mut().dropped(open.partition);
+            let dropped = open.store.drop_partition(open.partition).await;
+            dropped.map_err(|error| format!("drop of partition {}: {error}", open.partition))?;
+        }
+        Ok(())
     }
 }
 

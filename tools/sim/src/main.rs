@@ -2,6 +2,7 @@
 //! the rounds are in `round.rs`, the promises in `ledger.rs`. One thread.
 #![forbid(unsafe_code)]
 
+mod full_disk;
 mod io_errors;
 mod ledger;
 mod load;
@@ -38,6 +39,21 @@ enum Command {
     PowerCut(PowerCut),
     /// The Nth write, sync, read or allocation of a recorded run fails, for N = 1, 2, 3, ...
     IoErrors(IoErrors),
+    /// The disk has no space left from the Nth operation on that needs some, for N = 1, 2, 3, ...
+    FullDisk(Nth),
+}
+
+#[derive(Args, Clone)]
+struct Nth {
+    /// Seed of the recorded run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// This operation alone.
+    #[arg(long, value_name = "N")]
+    only: Option<u64>,
+    /// Every so many operations.
+    #[arg(long, default_value_t = 1)]
+    stride: u64,
 }
 
 #[derive(Args, Clone)]
@@ -93,6 +109,7 @@ fn main() -> ExitCode {
         Command::PowerCut(args) if args.steps => power_cut_steps(&args),
         Command::PowerCut(args) => power_cut(&args),
         Command::IoErrors(args) => Ok(io_errors(&args)),
+        Command::FullDisk(args) => Ok(full_disk(&args)),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -140,6 +157,19 @@ fn io_errors(args: &IoErrors) -> bool {
                 println!("FAILED: {what}");
                 return false;
             }
+        }
+    }
+    true
+}
+
+/// Fills the disk at one operation after another; false when a promise was broken.
+fn full_disk(args: &Nth) -> bool {
+    let (first, last) = (args.only.unwrap_or(1), args.only.unwrap_or(u64::MAX));
+    match full_disk::play(args.seed, first, args.stride, last) {
+        Ok(played) => println!("the disk got full at {played} operations, each alone; every promise held"),
+        Err(what) => {
+            println!("FAILED: {what}");
+            return false;
         }
     }
     true

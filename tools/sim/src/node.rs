@@ -12,7 +12,7 @@ use ouzel_protocol::{
     BatchHeader, Incarnation, NodeId, Offset, PartitionId, ProducerId, Sequence, ShardIndex, batches, check_batch,
 };
 use ouzel_runtime::Shard;
-use ouzel_storage::metadata_log::MetadataLog;
+use ouzel_storage::metadata_log::{MetadataLog, MetadataLogError};
 use ouzel_storage::producers::ProducerState;
 use ouzel_storage::{AssignedIds, CommittedStart, PartitionConfig, RecoveryReport, StorageError, Store, StoreStats};
 
@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(crate) journal_ids: RefCell<SmallRng>,
     /// The disk was told to fail in this life: what it refuses breaks no promise.
     pub(crate) disk_fails: Cell<bool>,
+    /// Nobody will free space: a producer who is told that the disk is full gives up.
+    pub(crate) disk_stays_full: Cell<bool>,
 }
 
 /// A partition as the load sees it.
@@ -272,7 +274,11 @@ impl Node {
         result.map_err(|error| error.to_string())?;
         self.world.metadata_durable.set(next.version().0);
         if next.version().0.is_multiple_of(7) {
-            log.compact(&next.encode_snapshot()).await.map_err(|error| error.to_string())?;
+            match log.compact(&next.encode_snapshot()).await {
+                // It can wait.
+                Err(MetadataLogError::DiskFull { .. }) if self.world.disk_fails.get() => {}
+                other => other.map_err(|error| error.to_string())?,
+            }
         }
         *self.log.borrow_mut() = Some(log);
         *self.image.borrow_mut() = next.clone();
@@ -294,6 +300,7 @@ impl World {
             next_topic: Cell::new(0),
             journal_ids: RefCell::new(journal_ids),
             disk_fails: Cell::new(false),
+            disk_stays_full: Cell::new(false),
         }
     }
 
@@ -310,6 +317,7 @@ impl World {
             next_topic: self.next_topic.clone(),
             journal_ids: self.journal_ids.clone(),
             disk_fails: Cell::new(false),
+            disk_stays_full: Cell::new(false),
         }
     }
 
