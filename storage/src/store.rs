@@ -118,8 +118,7 @@ impl Store {
     ) -> Result<Self, StorageError> {
         config.assert_sane();
         let directory = journal_dir(data_dir, incarnation, index.0);
-        prepare_directories(shard, data_dir, &directory).await?;
-        let journal = Journal::new(directory.clone(), journal_id, incarnation);
+        let journal = Journal::new(directory, journal_id, incarnation);
         let core = Rc::new(Core::new(shard, data_dir.to_owned(), index.0, config, journal));
         for (recovered, config) in partitions {
             let mut partition = restore(core.ledger.clone(), recovered, config);
@@ -130,6 +129,7 @@ impl Store {
             core.partitions.borrow_mut().insert(partition.id, Rc::new(RefCell::new(partition)));
         }
         core.reserve.adopt().await?;
+        core.with_space(async || prepare_directories(shard, data_dir, &core.journal.directory).await).await?;
         let file = first_file(&core).await?;
         {
             let mut state = core.journal.state.borrow_mut();

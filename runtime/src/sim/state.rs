@@ -299,6 +299,10 @@ impl State {
                 Ok(Reply::File(file))
             }
             Request::Open { path, create: false } => Ok(Reply::File(self.names.file(&path)?)),
+            // A new directory needs a block, which is not counted: it is refused where there is nothing at all.
+            Request::CreateDirAll(path) if self.names.list(&path).is_err() && self.lacks_space(1) => {
+                Err(io::Error::from_raw_os_error(libc::ENOSPC))
+            }
             Request::CreateDirAll(path) => self.names.create_dir_all(&path).map(|()| Reply::Done),
             Request::RemoveFile(path) => self.names.remove_file(&path).map(|()| Reply::Done),
             Request::RemoveDirAll(path) => self.names.remove_dir_all(&path).map(|()| Reply::Done),
