@@ -1,6 +1,12 @@
 //! Tasks, the run queue and timers of one core. Knows no operation: a driver below it completes them and keeps the clock.
-//! Everything here stays on the shard's core but the wakers.
+//! Everything here stays on the shard's core but the wakers. On glommio (`executor/hosted.rs`) the run queue is glommio's; tasks,
+//! timers and wakers are these.
 
+#[cfg(feature = "glommio")]
+pub(crate) mod hosted;
+
+#[cfg(feature = "glommio")]
+use std::cell::OnceCell;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -28,6 +34,9 @@ pub(crate) struct Core {
     tasks: RefCell<Tasks>,
     timers: RefCell<Timers>,
     ending: Cell<bool>,
+    /// Set while tasks run on glommio's queue instead of `ready`.
+    #[cfg(feature = "glommio")]
+    host: OnceCell<hosted::Host>,
 }
 
 #[derive(Default)]
@@ -45,7 +54,21 @@ struct Task {
     /// Taken out while it is polled.
     future: Option<Pin<Box<dyn Future<Output = ()>>>>,
     waker: Waker,
+    /// Who polls the task on another executor's queue, once it did so for the first time. Woken on this core only.
+    #[cfg(feature = "glommio")]
+    runner: Option<Waker>,
     join: Rc<Join>,
+}
+
+impl Task {
+    /// The future is gone: tells who waits for that.
+    fn end(self) {
+        #[cfg(feature = "glommio")]
+        if let Some(runner) = self.runner {
+            runner.wake();
+        }
+        self.join.finish();
+    }
 }
 
 #[derive(Default)]
@@ -80,6 +103,8 @@ impl Core {
             tasks: RefCell::default(),
             timers: RefCell::default(),
             ending: Cell::new(false),
+            #[cfg(feature = "glommio")]
+            host: OnceCell::new(),
         })
     }
 
@@ -90,7 +115,12 @@ impl Core {
         }
     }
 
+    /// Gives a task its turn, after those that are ready already.
     pub(crate) fn push_ready(&self, waker: Arc<TaskWaker>) {
+        #[cfg(feature = "glommio")]
+        if let Some(host) = self.host.get() {
+            return self.schedule(host, &waker);
+        }
         self.ready.borrow_mut().push_back(waker);
     }
 
@@ -111,9 +141,16 @@ impl Core {
         slot.task = Some(Task {
             future: Some(Box::pin(future)),
             waker: Waker::from(Arc::clone(&waker)),
+            #[cfg(feature = "glommio")]
+            runner: None,
             join: Rc::clone(&join),
         });
         drop(tasks);
+        #[cfg(feature = "glommio")]
+        if let Some(host) = self.host.get() {
+            self.start_runner(host, waker);
+            return TaskHandle { core: Rc::downgrade(self), task, join };
+        }
         self.push_ready(waker);
         TaskHandle { core: Rc::downgrade(self), task, join }
     }
@@ -203,7 +240,7 @@ impl Core {
             task
         };
         if let Some(task) = task {
-            task.join.finish();
+            task.end();
         }
     }
 
@@ -230,9 +267,9 @@ impl Core {
             if futures.is_empty() {
                 break;
             }
-            for task in futures {
-                drop(task.future);
-                task.join.finish();
+            for mut task in futures {
+                drop(task.future.take());
+                task.end();
             }
         }
         let timers = std::mem::take(&mut self.timers.borrow_mut().pending);
@@ -360,13 +397,10 @@ pub(crate) async fn yield_now() {
     .await;
 }
 
-/// Runs `main` as the shard of this thread; `None` when the thread has one already.
-pub(crate) fn run_core<F, T>(core: &Rc<Core>, main: F) -> Option<Result<T, Halt>>
-where
-    F: Future<Output = T>,
-{
+/// Runs `main` as the shard of this thread, by `how`; `None` when the thread has one already.
+pub(crate) fn run_core<T>(core: &Rc<Core>, how: impl FnOnce(&Rc<Core>) -> T) -> Option<T> {
     let _running = Running { core, _entered: wake::enter(core)? };
-    Some(core.block_on(main))
+    Some(how(core))
 }
 
 /// A shard's thread while it runs. Dropping it is the end of the run, in order, also when a panic unwinds: tasks first,

@@ -8,6 +8,7 @@ mod buf;
 pub mod counting;
 mod driver;
 mod executor;
+mod executor_kind;
 mod file;
 mod fs;
 mod helper;
@@ -28,6 +29,7 @@ mod wake;
 
 pub use buf::{ALIGN, AlignedBuf, AlignedPool, AlignedRead, PooledAligned};
 pub use executor::TaskHandle;
+pub use executor_kind::{ExecutorKind, UnknownExecutor};
 pub use file::File;
 pub use fs::{DirEntry, Fs, OpenMode};
 pub use listener::Listener;

@@ -5,6 +5,8 @@
 //! A future that goes away only asks for the cancellation and leaves.
 
 mod completion;
+#[cfg(feature = "glommio")]
+pub(crate) mod hosted;
 pub(crate) mod ops;
 pub(crate) mod recv_pool;
 mod teardown;
@@ -25,6 +27,7 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode};
 
+use crate::executor_kind::ExecutorKind;
 use crate::listener::ListenerState;
 use crate::shard::RunConfig;
 use crate::socket::SocketState;
@@ -115,7 +118,9 @@ impl RingDriver {
             relieved: Cell::new(false),
             closed: Cell::new(false),
         });
-        driver.watch_event();
+        if config.executor == ExecutorKind::Own {
+            driver.watch_event();
+        }
         Ok(driver)
     }
 
@@ -212,41 +217,53 @@ impl RingDriver {
     /// One look at the kernel: submits what is queued, takes what has completed. With `idle` (no task is ready) it waits for
     /// a completion, a wake-up or `deadline`, whichever comes first.
     pub(crate) fn turn(&self, idle: bool, deadline: Option<Instant>) {
+        if self.look(idle) {
+            self.park(deadline);
+            self.drain();
+        }
+    }
+
+    /// One look at the kernel that never blocks. With `idle` it says whether nothing is left to do but wait.
+    pub(crate) fn look(&self, idle: bool) -> bool {
         self.relieved.set(false);
         self.settle_crowded();
         self.sweep_told();
         self.flush_backlog();
         if self.drain() > 0 {
-            return;
+            return false;
         }
-        if !idle {
-            if self.wants_enter() {
-                self.enter(None);
-            }
-        } else if self.may_spin() {
-            if self.wants_enter() {
-                self.enter(None);
-            }
+        if idle && !self.may_spin() {
+            return true;
+        }
+        if self.wants_enter() {
+            self.enter(None);
+        }
+        if idle {
             std::hint::spin_loop();
-        } else {
-            self.park(deadline);
         }
         self.drain();
+        false
     }
 
     /// Blocks in the kernel.
     fn park(&self, deadline: Option<Instant>) {
         self.shared.parked.store(true, Ordering::SeqCst);
-        let mut wait = deadline.map(|deadline| deadline - Instant::monotonic());
-        if !self.told.borrow().is_empty() {
-            wait = Some(wait.map_or(RENOTIFY, |wait| wait.min(RENOTIFY)));
-        }
+        let wait = self.wake_at(deadline).map(|deadline| deadline - Instant::monotonic());
         if self.shared.notified.load(Ordering::SeqCst) || wait == Some(Duration::ZERO) {
             self.enter(None);
         } else {
             self.enter(Some(wait));
         }
         self.shared.parked.store(false, Ordering::SeqCst);
+    }
+
+    /// The latest end of a sleep: `deadline`, or when a shard that was told must be told again.
+    fn wake_at(&self, deadline: Option<Instant>) -> Option<Instant> {
+        if self.told.borrow().is_empty() {
+            return deadline;
+        }
+        let again = Instant::monotonic() + RENOTIFY;
+        Some(deadline.map_or(again, |deadline| deadline.min(again)))
     }
 
     /// Spinning is bounded in time since the last completion, and never delays the kernel's disk work, which may need this
@@ -402,7 +419,7 @@ impl Inner {
     fn try_push(&mut self, entry: &Entry) -> bool {
         let Some(ring) = self.ring.as_mut() else { return false };
         // SAFETY: every entry points only to memory and descriptors that the slab owns until the operation's last
-        // completion (`start`, `start_multishot`, `watch_event`), or to none at all (cancel, message).
+        // completion (`start`, `start_multishot`, `watch_event`, `set_alarm`), or to none at all (cancel, message).
         unsafe { ring.submission().push(entry).is_ok() }
     }
 

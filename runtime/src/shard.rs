@@ -16,6 +16,7 @@ use io_uring::types::Fd;
 
 use crate::driver::{Driver, Halt};
 use crate::executor::{self, Core, TaskHandle};
+use crate::executor_kind::ExecutorKind;
 use crate::fs::Fs;
 use crate::listener::Listener;
 use crate::mailbox::{self, Inbox, Mailbox};
@@ -42,6 +43,8 @@ pub struct RunConfig {
     pub recv_buffer_count: u16,
     /// Bytes of each receive buffer. The memory is used once bytes arrive.
     pub recv_buffer_bytes: u32,
+    /// Whose run queue the tasks stand in.
+    pub executor: ExecutorKind,
 }
 
 impl Default for RunConfig {
@@ -53,6 +56,7 @@ impl Default for RunConfig {
             ring_entries: 1024,
             recv_buffer_count: 128,
             recv_buffer_bytes: 64 * 1024,
+            executor: ExecutorKind::default(),
         }
     }
 }
@@ -62,7 +66,7 @@ impl Default for RunConfig {
 ///
 /// # Errors
 /// io_uring is missing, forbidden or too old (operator; [`probe`](crate::probe()) says more), or the thread runs a shard
-/// already (caller).
+/// already (caller). `Unsupported`, when this build does not contain the executor that `config` asks for (operator).
 pub fn run<F, T>(config: RunConfig, main: impl FnOnce(Shard) -> F) -> io::Result<T>
 where
     F: Future<Output = T>,
@@ -70,20 +74,27 @@ where
     if wake::current().is_some() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "this thread runs a shard already"));
     }
+    config.executor.require()?;
     if let Some(cpu) = config.cpu
         && let Err(error) = sys::pin_to_cpu(cpu)
     {
         tracing::warn!(shard = config.shard, cpu, %error, "cannot pin the shard to its CPU");
     }
-    let shared = ShardShared::new()?;
+    let shared = ShardShared::new(config.executor)?;
     let driver = RingDriver::new(&config, &shared)?;
-    let core = Core::new(config.shard, Driver::Ring(driver), shared);
+    let core = Core::new(config.shard, Driver::Ring(Rc::clone(&driver)), shared);
     let main = main(Shard { core: Rc::clone(&core) });
-    match executor::run_core(&core, main) {
-        Some(Ok(output)) => Ok(output),
-        Some(Err(halt)) => unreachable!("only the simulator halts a run: {halt:?}"),
-        None => unreachable!("this thread runs no other shard"),
-    }
+    let output = match config.executor {
+        ExecutorKind::Own => executor::run_core(&core, |core| match core.block_on(main) {
+            Ok(output) => Ok(output),
+            Err(halt) => unreachable!("only the simulator halts a run: {halt:?}"),
+        }),
+        #[cfg(feature = "glommio")]
+        ExecutorKind::Glommio => executor::run_core(&core, |core| executor::hosted::block_on(core, &driver, main)),
+        #[cfg(not(feature = "glommio"))]
+        ExecutorKind::Glommio => unreachable!("`require` has refused it"),
+    };
+    output.unwrap_or_else(|| unreachable!("this thread runs no other shard"))
 }
 
 /// As [`run`], on the simulator's driver.
@@ -91,10 +102,10 @@ pub(crate) fn run_driver<F, T>(driver: Driver, main: impl FnOnce(Shard) -> F) ->
 where
     F: Future<Output = T>,
 {
-    let shared = ShardShared::new().expect("an eventfd can be made");
+    let shared = ShardShared::new(ExecutorKind::Own).expect("an eventfd can be made");
     let core = Core::new(0, driver, shared);
     let main = main(Shard { core: Rc::clone(&core) });
-    executor::run_core(&core, main).expect("the thread runs no other shard")
+    executor::run_core(&core, |core| core.block_on(main)).expect("the thread runs no other shard")
 }
 
 /// The handle of the shard that runs on this thread.

@@ -1,5 +1,7 @@
-//! SIGINT and SIGTERM as something a task waits for. The handler only sets bits and signals an eventfd, which the shard's
+//! SIGINT and SIGTERM as something a task waits for. The handler only sets bits and writes to a pipe, which the shard's
 //! ring reads. Decides nothing about stopping. Process-wide; waited for on one core.
+//!
+//! A pipe and not an eventfd: the ring of a shard on glommio may wait for no eventfd (`ring/hosted.rs`).
 
 use std::future::pending;
 use std::io;
@@ -28,8 +30,8 @@ const TERMINATE: u32 = 2;
 
 /// Signals that arrived and were not yet reported.
 static ARRIVED: AtomicU32 = AtomicU32::new(0);
-/// The eventfd that the handler signals. The descriptor stays open for ever once made.
-static EVENT: AtomicI32 = AtomicI32::new(-1);
+/// The end of the pipe that the handler writes to. The descriptor stays open for ever once made.
+static PIPE: AtomicI32 = AtomicI32::new(-1);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn on_signal(number: libc::c_int) {
@@ -37,7 +39,7 @@ extern "C" fn on_signal(number: libc::c_int) {
     ARRIVED.fetch_or(bit, Ordering::SeqCst);
     // SAFETY: `__errno_location` gives this thread's errno, which a handler must leave as it was.
     let saved = unsafe { *libc::__errno_location() };
-    sys::event_signal_raw(EVENT.load(Ordering::SeqCst));
+    sys::poke_raw(PIPE.load(Ordering::SeqCst));
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = saved };
 }
@@ -45,7 +47,7 @@ extern "C" fn on_signal(number: libc::c_int) {
 /// Receives SIGINT and SIGTERM from [`install`](Self::install) on; they no longer end the process.
 #[derive(Debug)]
 pub struct Signals {
-    event: Arc<OwnedFd>,
+    pipe: Arc<OwnedFd>,
 }
 
 impl Signals {
@@ -57,13 +59,13 @@ impl Signals {
         if INSTALLED.swap(true, Ordering::SeqCst) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "signals are handled already"));
         }
-        let event = sys::eventfd()?;
-        // The handler's own descriptor, never closed: a signal may come at any time until the process ends.
-        EVENT.store(std::os::fd::IntoRawFd::into_raw_fd(event.try_clone()?), Ordering::SeqCst);
+        let (reader, writer) = sys::pipe()?;
+        // The handler's end is never closed: a signal may come at any time until the process ends.
+        PIPE.store(std::os::fd::IntoRawFd::into_raw_fd(writer), Ordering::SeqCst);
         for number in [libc::SIGINT, libc::SIGTERM] {
             sys::handle_signal(number, on_signal)?;
         }
-        Ok(Self { event: Arc::new(event) })
+        Ok(Self { pipe: Arc::new(reader) })
     }
 
     /// Waits for the next signal. Must be awaited on a shard. Several of one kind may be reported once. Cancel-safe.
@@ -81,8 +83,8 @@ impl Signals {
                 }
             }
             let mut value = Box::new(0_u64);
-            let entry = opcode::Read::new(Fd(self.event.as_raw_fd()), (&raw mut *value).cast(), 8).build();
-            let keep = Keep::Counter { value, fd: Arc::clone(&self.event) };
+            let entry = opcode::Read::new(Fd(self.pipe.as_raw_fd()), (&raw mut *value).cast(), 8).build();
+            let keep = Keep::Counter { value, fd: Arc::clone(&self.pipe) };
             let (result, _keep) = ring.start(entry, keep, false).map_err(|(error, _)| error)?.await;
             if result < 0 && !matches!(-result, libc::EINTR | libc::EAGAIN) {
                 return Err(io::Error::from_raw_os_error(-result));

@@ -26,13 +26,25 @@ pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })
 }
 
-/// Adds one to an eventfd. Cannot block in practice: that takes 2^64 - 2 signals that nobody reads.
-pub(crate) fn eventfd_signal(fd: &OwnedFd) {
-    event_signal_raw(fd.as_raw_fd());
+/// A pipe, its reading end first. Reading waits; writing to a full pipe fails.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends: [libc::c_int; 2] = [-1; 2];
+    // SAFETY: `ends` is room for two descriptors.
+    checked(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    let (reader, writer) = (owned(ends[0])?, owned(ends[1])?);
+    // SAFETY: no memory is passed; the descriptor is ours.
+    checked(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) })?;
+    Ok((reader, writer))
 }
 
-/// As [`eventfd_signal`]; safe to call from a signal handler.
-pub(crate) fn event_signal_raw(fd: RawFd) {
+/// Adds one to an eventfd. Cannot block in practice: that takes 2^64 - 2 signals that nobody reads.
+pub(crate) fn eventfd_signal(fd: &OwnedFd) {
+    poke_raw(fd.as_raw_fd());
+}
+
+/// Writes eight bytes, a counter of one, to an eventfd or to a pipe, whatever becomes of it: who reads wakes up. Safe to call
+/// from a signal handler.
+pub(crate) fn poke_raw(fd: RawFd) {
     let one: u64 = 1;
     loop {
         // SAFETY: `one` is eight readable bytes for the length of the call.
@@ -41,6 +53,21 @@ pub(crate) fn event_signal_raw(fd: RawFd) {
             return;
         }
     }
+}
+
+/// An eventfd that is never waited for by reading it.
+pub(crate) fn eventfd_nonblocking() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+}
+
+/// Takes all signals out of a non-blocking eventfd.
+#[cfg(feature = "glommio")]
+pub(crate) fn eventfd_clear(fd: &OwnedFd) {
+    let mut count: u64 = 0;
+    // SAFETY: `count` is eight writable bytes for the length of the call. EAGAIN says that there were no signals, and after
+    // an interruption they are still there: the next sleep then ends early.
+    unsafe { libc::read(fd.as_raw_fd(), (&raw mut count).cast(), mem::size_of::<u64>()) };
 }
 
 /// Private, zeroed, page-aligned memory outside the allocator.

@@ -11,6 +11,7 @@ use std::{io, mem};
 
 use crate::driver::Driver;
 use crate::executor::Core;
+use crate::executor_kind::ExecutorKind;
 use crate::sys;
 
 thread_local! {
@@ -51,7 +52,8 @@ pub(crate) struct ShardShared {
     pub(crate) id: u32,
     /// The ring that messages go to; negative when there is none (any more).
     pub(crate) ring_fd: AtomicI32,
-    /// Always valid, whether or not the shard still runs.
+    /// Always valid, whether or not the shard still runs. On the own executor a read of it is in the ring; a shard on another
+    /// executor sleeps on it, and its ring signals it as well.
     pub(crate) event: OwnedFd,
     /// The shard is in the kernel, or about to be, and looks at nothing before it is told.
     pub(crate) parked: AtomicBool,
@@ -66,12 +68,15 @@ struct Remote {
 }
 
 impl ShardShared {
-    pub(crate) fn new() -> io::Result<Arc<Self>> {
+    pub(crate) fn new(executor: ExecutorKind) -> io::Result<Arc<Self>> {
         static NEXT_ID: AtomicU32 = AtomicU32::new(1);
         Ok(Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             ring_fd: AtomicI32::new(-1),
-            event: sys::eventfd()?,
+            event: match executor {
+                ExecutorKind::Own => sys::eventfd()?,
+                ExecutorKind::Glommio => sys::eventfd_nonblocking()?,
+            },
             parked: AtomicBool::new(false),
             notified: AtomicBool::new(false),
             remote: Mutex::new(Remote { closed: false, ready: Vec::new() }),

@@ -101,6 +101,15 @@ impl RingDriver {
                 listener.accepted(result, last);
                 drop(target);
             }
+            #[cfg(feature = "glommio")]
+            Target::Alarm { current, .. } => {
+                if current.get().is_some_and(|alarm| alarm.key == key) {
+                    current.set(None);
+                }
+                let target = inner.ops.remove(key);
+                drop(inner);
+                drop(target);
+            }
             Target::Event(_) => {
                 let target = inner.ops.remove(key);
                 drop(inner);

@@ -84,6 +84,13 @@ pub(super) enum Target {
     Accept(Rc<ListenerState>),
     /// The read of the shard's own eventfd into this counter.
     Event(#[expect(dead_code, reason = "held for the kernel, not read")] Box<u64>),
+    /// A timeout that ends a sleep outside of the ring, and which one is the current one.
+    #[cfg(feature = "glommio")]
+    Alarm {
+        #[expect(dead_code, reason = "held for the kernel, not read")]
+        time: Box<io_uring::types::Timespec>,
+        current: Rc<std::cell::Cell<Option<super::hosted::Alarm>>>,
+    },
 }
 
 struct Slot {

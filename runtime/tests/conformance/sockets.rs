@@ -13,8 +13,7 @@ use ouzel_runtime::{Listener, PoolBuf, RunConfig, Shard, Socket, run};
 const BUFFER: usize = 4096;
 
 fn on_shard<F: Future<Output = T>, T>(main: impl FnOnce(Shard) -> F) -> T {
-    let config =
-        RunConfig { recv_buffer_count: 8, recv_buffer_bytes: BUFFER as u32, ring_entries: 64, ..RunConfig::default() };
+    let config = RunConfig { recv_buffer_count: 8, recv_buffer_bytes: BUFFER as u32, ..super::config() };
     run(config, main).expect("io_uring works here")
 }
 
@@ -484,7 +483,7 @@ fn accepting_goes_on_after_a_shortage_of_descriptors() {
         let status = std::process::Command::new("sh")
             .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
             .arg(std::env::current_exe().expect("own path"))
-            .args(["accepting_goes_on_after_a_shortage_of_descriptors", "--exact", "--nocapture"])
+            .args(["conformance::sockets::accepting_goes_on_after_a_shortage_of_descriptors", "--exact"])
             .env(MARK, "1")
             .status()
             .expect("started");

@@ -6,7 +6,7 @@ use std::thread;
 use ouzel_runtime::{Inbox, Mailbox, RunConfig, SendError, Shard, run};
 
 fn config(shard: u16, spin_us: u32) -> RunConfig {
-    RunConfig { shard, spin_us, recv_buffer_count: 4, ring_entries: 64, ..RunConfig::default() }
+    RunConfig { shard, spin_us, ..super::config() }
 }
 
 fn on_shard<F: Future<Output = T>, T>(main: impl FnOnce(Shard) -> F) -> T {

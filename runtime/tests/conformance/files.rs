@@ -8,11 +8,12 @@ use std::rc::Rc;
 use ouzel_runtime::{ALIGN, AlignedBuf, AlignedPool, OpenMode, RunConfig, Shard, TailChunk, probe, run};
 use tempfile::TempDir;
 
+use super::config;
+
 fn on_shard<F: Future<Output = T>, T>(main: impl FnOnce(Shard, PathBuf) -> F) -> T {
     let dir = scratch();
     let path = dir.path().to_owned();
-    run(RunConfig { recv_buffer_count: 4, ..RunConfig::default() }, |shard| main(shard, path))
-        .expect("io_uring works here")
+    run(RunConfig { ring_entries: 1024, ..config() }, |shard| main(shard, path)).expect("io_uring works here")
 }
 
 fn scratch() -> TempDir {
@@ -213,7 +214,7 @@ fn a_small_ring_carries_far_more_operations_than_it_has_entries() {
     let dir = scratch();
     let path = dir.path().join("a");
     // 8 submissions and 32 completions; the backlog and the kernel's overflow list take the rest.
-    let config = RunConfig { ring_entries: 8, recv_buffer_count: 4, ..RunConfig::default() };
+    let config = RunConfig { ring_entries: 8, ..config() };
     let done = run(config, |shard| async move {
         let file = shard.fs().open(&path, OpenMode::Create).await.expect("created");
         let (result, _) = file.write_at(patterned(64 * ALIGN, 9), 0).await;
@@ -244,13 +245,9 @@ fn a_small_ring_carries_far_more_operations_than_it_has_entries() {
 fn a_file_that_outlives_its_run_fails_politely() {
     let dir = scratch();
     let path = dir.path().join("a");
-    let file =
-        run(
-            RunConfig::default(),
-            |shard| async move { shard.fs().open(&path, OpenMode::Create).await.expect("created") },
-        )
+    let file = run(config(), |shard| async move { shard.fs().open(&path, OpenMode::Create).await.expect("created") })
         .expect("io_uring works here");
-    let error = run(RunConfig::default(), |_| async move { file.fdatasync().await }).expect("io_uring works here");
+    let error = run(config(), |_| async move { file.fdatasync().await }).expect("io_uring works here");
     assert_eq!(error.expect_err("its ring is gone").kind(), ErrorKind::NotConnected);
 }
 

@@ -8,11 +8,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ouzel_runtime::sync::{Event, Notify, Semaphore, oneshot, remote_oneshot};
-use ouzel_runtime::{RunConfig, Shard, run, timeout_at};
+use ouzel_runtime::{Shard, run, timeout_at};
+
+use super::config;
 
 fn on_shard<F: Future<Output = T>, T>(main: impl FnOnce(Shard) -> F) -> T {
-    run(RunConfig { recv_buffer_count: 4, ring_entries: 64, ..RunConfig::default() }, main)
-        .expect("io_uring works here")
+    run(config(), main).expect("io_uring works here")
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn a_timeout_drops_the_future_that_is_late() {
 #[test]
 fn a_thread_runs_one_shard_at_a_time_and_another_one_after_it() {
     on_shard(|_shard| async {
-        let nested = run(RunConfig::default(), |_| async {});
+        let nested = run(config(), |_| async {});
         assert_eq!(nested.expect_err("nested").kind(), std::io::ErrorKind::AlreadyExists);
     });
     assert_eq!(on_shard(|shard| async move { shard.index() }), 0);
