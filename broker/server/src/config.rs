@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ouzel_protocol::NodeId;
 use ouzel_protocol::native::FRAME_BYTES_MAX;
+use ouzel_runtime::ExecutorKind;
 use ouzel_storage::{SEGMENT_DESCRIPTORS, StoreConfig};
 
 use crate::error::StartError;
@@ -47,6 +48,8 @@ pub struct BrokerConfig {
     pub cpus: Vec<usize>,
     /// How long an idle shard polls before it sleeps, in microseconds; 0 never polls.
     pub spin_us: u32,
+    /// Whose run queue the tasks of the shards stand in.
+    pub executor: ExecutorKind,
     /// What connections may do before they are refused or closed.
     pub peers: PeerLimits,
 }
@@ -108,6 +111,7 @@ impl BrokerConfig {
             journal_bytes_max: 512 * MIB,
             cpus: Vec::new(),
             spin_us: 0,
+            executor: ExecutorKind::default(),
             peers: PeerLimits::default(),
         }
     }
@@ -119,6 +123,9 @@ impl BrokerConfig {
         let refuse = |detail: String| Err(StartError::Config { detail });
         if self.shards == 0 || self.shards > shards_max {
             return refuse(format!("{shards} shards are not possible: from 1 to {shards_max} are"));
+        }
+        if let Err(error) = self.executor.require() {
+            return refuse(error.to_string());
         }
         if self.journal_bytes_max / shards < JOURNAL_BYTES_MIN {
             let needed = shards * JOURNAL_BYTES_MIN;

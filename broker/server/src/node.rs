@@ -118,6 +118,7 @@ fn spawn_shards(
             shard: index,
             cpu: config.cpus.get(usize::from(index)).copied(),
             spin_us: config.spin_us,
+            executor: config.executor,
             recv_buffer_count: config.recv_buffer_count(),
             recv_buffer_bytes: RECV_BUFFER_BYTES,
             ..RunConfig::default()

@@ -108,6 +108,9 @@ pub(crate) struct SettingArgs {
     /// Number of shards, one thread and one core each [default: the number of cores]
     #[arg(long, value_name = "N")]
     pub(crate) shards: Option<String>,
+    /// Who runs the tasks of a shard: own, or glommio where it is built in [default: own]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) executor: Option<String>,
     /// TOML file with settings
     #[arg(long, env = "OUZEL_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use ouzel_runtime::ExecutorKind;
 
 use crate::args::SettingArgs;
 use crate::units::parse_bytes;
@@ -29,6 +30,8 @@ pub(crate) enum Kind {
     Bytes,
     /// Numbers of cores separated by commas, or `any`.
     Cores,
+    /// The name of an executor that this build contains.
+    Executor,
 }
 
 /// One setting.
@@ -111,6 +114,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: Kind::Count,
         default: "0",
         explain: "Microseconds a shard spins before it sleeps; never while a disk operation is in flight",
+    },
+    Setting {
+        key: "executor",
+        kind: Kind::Executor,
+        default: ExecutorKind::COMPILED[0].name(),
+        explain: "Who runs the tasks of a shard: own, or glommio in a build with the cargo feature of that name",
     },
     Setting {
         key: "cpus",
@@ -244,6 +253,7 @@ impl Effective {
             ("native", "--native", &arguments.native),
             ("admin", "--admin", &arguments.admin),
             ("shards", "--shards", &arguments.shards),
+            ("executor", "--executor", &arguments.executor),
         ];
         for (key, flag, text) in flags {
             if let Some(text) = text {
@@ -285,6 +295,11 @@ fn check(setting: &Setting, text: &str) -> Result<(), String> {
         Kind::Count => text.parse::<u32>().map(|_| ()).map_err(|_| format!("`{text}` is not a number")),
         Kind::Bytes => parse_bytes(text).map(|_| ()),
         Kind::Cores => parse_cores(text).map(|_| ()),
+        Kind::Executor => text
+            .parse::<ExecutorKind>()
+            .map_err(|error| error.to_string())?
+            .require()
+            .map_err(|error| error.to_string()),
     }
 }
 
@@ -384,10 +399,23 @@ mod tests {
             ("journal.bytes.max = true", "boolean"),
             ("spin.us = \"auto\"", "spin.us"),
             ("cpus = \"0;1\"", "list of cores"),
+            ("executor = \"tokio\"", "no executor is called \"tokio\""),
             ("shards = ", "not TOML"),
         ] {
             let text = format!("{:#}", load(Some(file), &[], SettingArgs::default()).expect_err("wrong"));
             assert!(text.contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_build_without_glommio_refuses_it_and_says_how_to_get_it() {
+        let arguments = SettingArgs { executor: Some("glommio".to_string()), ..SettingArgs::default() };
+        let result = load(None, &[], arguments);
+        if cfg!(feature = "glommio") {
+            assert_eq!(result.expect("valid").value("executor").text, "glommio");
+        } else {
+            let text = format!("{:#}", result.expect_err("not in this build"));
+            assert!(text.contains("--executor") && text.contains("cargo feature \"glommio\""), "{text}");
         }
     }
 

@@ -73,6 +73,7 @@ fn broker_config(effective: &Effective) -> Result<BrokerConfig> {
     if let Some(spin_us) = effective.number("spin.us") {
         config.spin_us = u32::try_from(spin_us).unwrap_or(u32::MAX);
     }
+    config.executor = effective.value("executor").text.parse()?;
     let count = |key: &str| effective.number(key).map(|count| usize::try_from(count).unwrap_or(usize::MAX));
     if let Some(count) = count("connections.max") {
         config.peers.count_max = count;
