@@ -13,7 +13,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use crate::driver::{Advance, Driver, Halt};
@@ -137,7 +137,7 @@ impl Core {
         });
         let slot = &mut tasks.slots[index as usize];
         let task = TaskKey { index, generation: slot.generation };
-        let waker = Arc::new(TaskWaker { task, queued: AtomicBool::new(true), shared: Arc::clone(&self.shared) });
+        let waker = TaskWaker::queued(task, &self.shared);
         slot.task = Some(Task {
             future: Some(Box::pin(future)),
             waker: Waker::from(Arc::clone(&waker)),
@@ -158,11 +158,7 @@ impl Core {
     /// Runs until `main` is ready, or the simulator ends the run. Tasks are left as they are.
     pub(crate) fn block_on<F: Future>(self: &Rc<Self>, main: F) -> Result<F::Output, Halt> {
         let mut main = pin!(main);
-        let main_waker = Arc::new(TaskWaker {
-            task: TaskKey::MAIN,
-            queued: AtomicBool::new(true),
-            shared: Arc::clone(&self.shared),
-        });
+        let main_waker = TaskWaker::queued(TaskKey::MAIN, &self.shared);
         self.push_ready(Arc::clone(&main_waker));
         let waker = Waker::from(main_waker);
         let mut busy_turns = 0;

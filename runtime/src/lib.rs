@@ -36,6 +36,7 @@ pub use listener::Listener;
 pub use mailbox::{Inbox, Mailbox, SendError};
 pub use pool_buf::PoolBuf;
 pub use probe::{ProbeError, ProbeReport, probe};
+pub use ring::Operations;
 pub use shard::{RunConfig, Shard, run, timeout_at};
 pub use signal::{Signal, Signals};
 pub use socket::{Outgoing, PeerProgress, Socket};

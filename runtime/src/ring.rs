@@ -44,6 +44,15 @@ const COMPLETIONS_PER_SUBMISSION: u32 = 4;
 /// How long a shard that was sent a message may take to look before it is told again (docs/rules.md T2).
 const RENOTIFY: Duration = Duration::from_millis(10);
 
+/// How many operations a shard's ring knows of. Whoever starts operations and ends them sees both return to where they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operations {
+    /// Those the kernel works on, among them a few of the runtime's own.
+    pub in_flight: usize,
+    /// Those, and the completed ones whose result nobody has taken yet.
+    pub held: usize,
+}
+
 /// One io_uring and everything that is in it.
 pub(crate) struct RingDriver {
     inner: RefCell<Inner>,
@@ -132,6 +141,12 @@ impl RingDriver {
     /// Disk operations started and not yet completed.
     pub(crate) fn disk_in_flight(&self) -> usize {
         self.disk.get()
+    }
+
+    /// What the table of operations holds.
+    pub(crate) fn operations(&self) -> Operations {
+        let inner = self.inner.borrow();
+        Operations { in_flight: inner.ops.live(), held: inner.ops.held() }
     }
 
     /// Counts an operation of the helper thread as one of the disk, until the guard is dropped.

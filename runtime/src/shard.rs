@@ -20,8 +20,8 @@ use crate::executor_kind::ExecutorKind;
 use crate::fs::Fs;
 use crate::listener::Listener;
 use crate::mailbox::{self, Inbox, Mailbox};
-use crate::ring::RingDriver;
 use crate::ring::ops::Keep;
+use crate::ring::{Operations, RingDriver};
 use crate::socket::Socket;
 use crate::sys::{self, RawAddress};
 use crate::time::{Elapsed, Instant};
@@ -205,6 +205,15 @@ impl Shard {
         match &self.core.driver {
             Driver::Ring(ring) => ring.disk_in_flight(),
             Driver::Sim(sim) => sim.disk_in_flight(),
+        }
+    }
+
+    /// Operations of every kind that the ring knows of; in the simulator the disk operations, which are all it has.
+    #[must_use]
+    pub fn operations(&self) -> Operations {
+        match &self.core.driver {
+            Driver::Ring(ring) => ring.operations(),
+            Driver::Sim(sim) => Operations { in_flight: sim.disk_in_flight(), held: sim.disk_in_flight() },
         }
     }
 }

@@ -133,7 +133,24 @@ pub(crate) struct TaskWaker {
     pub(crate) task: TaskKey,
     /// Set while the task is in a run queue: it is there at most once.
     pub(crate) queued: AtomicBool,
+    /// Set while the task's runner stands in another executor's queue for it. Touched on the shard's own thread only: a task
+    /// that is `queued` by another thread is not scheduled before the shard has looked.
+    #[cfg(feature = "glommio")]
+    pub(crate) scheduled: AtomicBool,
     pub(crate) shared: Arc<ShardShared>,
+}
+
+impl TaskWaker {
+    /// The waker of a task that is about to stand in a run queue.
+    pub(crate) fn queued(task: TaskKey, shared: &Arc<ShardShared>) -> Arc<Self> {
+        Arc::new(Self {
+            task,
+            queued: AtomicBool::new(true),
+            #[cfg(feature = "glommio")]
+            scheduled: AtomicBool::new(false),
+            shared: Arc::clone(shared),
+        })
+    }
 }
 
 /// Names a task of a shard; stale keys find nothing.

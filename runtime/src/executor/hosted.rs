@@ -12,7 +12,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -76,9 +76,8 @@ pub(crate) fn block_on<F: Future>(core: &Rc<Core>, ring: &Rc<RingDriver>, main: 
 }
 
 async fn run_main<F: Future>(core: &Rc<Core>, host: &Host, mut main: Pin<&mut F>) -> F::Output {
-    let task_waker =
-        Arc::new(TaskWaker { task: TaskKey::MAIN, queued: AtomicBool::new(true), shared: Arc::clone(&core.shared) });
-    host.woken.set(host.woken.get() + 1);
+    let task_waker = TaskWaker::queued(TaskKey::MAIN, &core.shared);
+    host.count(&task_waker);
     let waker = Waker::from(Arc::clone(&task_waker));
     poll_fn(|cx| {
         host.main.borrow_mut().get_or_insert_with(|| cx.waker().clone());
@@ -113,9 +112,18 @@ impl Host {
         Self { queue, main: RefCell::default(), woken: Cell::new(0), runners: Cell::new(0), polls: Cell::new(0) }
     }
 
-    /// A task is about to be polled: from here on it may be woken again.
+    /// A task's runner is about to stand in the queue for it; `false` if it does so already.
+    fn count(&self, waker: &TaskWaker) -> bool {
+        let is_new = !waker.scheduled.swap(true, Ordering::Relaxed);
+        self.woken.set(self.woken.get() + usize::from(is_new));
+        is_new
+    }
+
+    /// A task is about to be polled: from here on it may be woken again. A runner that only ends may not be counted, also if
+    /// another thread has just woken its task.
     fn begin_poll(&self, waker: &TaskWaker) {
-        if waker.queued.swap(false, Ordering::AcqRel) {
+        waker.queued.swap(false, Ordering::AcqRel);
+        if waker.scheduled.swap(false, Ordering::Relaxed) {
             self.woken.set(self.woken.get() - 1);
         }
     }
@@ -151,8 +159,9 @@ impl Core {
         };
         match runner {
             Some(runner) => {
-                host.woken.set(host.woken.get() + 1);
-                runner.wake();
+                if host.count(waker) {
+                    runner.wake();
+                }
             }
             // The task has ended.
             None => drop(waker.queued.swap(false, Ordering::AcqRel)),
@@ -161,7 +170,7 @@ impl Core {
 
     /// Gives a new task, which counts as woken, its runner.
     pub(super) fn start_runner(self: &Rc<Self>, host: &Host, waker: Arc<TaskWaker>) {
-        host.woken.set(host.woken.get() + 1);
+        host.count(&waker);
         host.runners.set(host.runners.get() + 1);
         let runner = Runner { core: Rc::clone(self), waker };
         // Not `spawn_local`: that would poll the task at once, inside the one that starts it.

@@ -148,7 +148,7 @@ impl RingDriver {
 fn end_orphan(keep: Keep, result: i32) {
     if result < 0
         && result != -libc::ECANCELED
-        && let Keep::FileWrite { file, .. } | Keep::FileSync { file } = &keep
+        && let Keep::FileWrite { file, .. } | Keep::FileWriteParts { file, .. } | Keep::FileSync { file } = &keep
     {
         file.poison(&std::io::Error::from_raw_os_error(-result));
     }

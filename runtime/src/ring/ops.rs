@@ -112,6 +112,11 @@ impl OpSlab {
         self.live
     }
 
+    /// Entries: the live ones, and those whose result nobody has taken yet.
+    pub(super) fn held(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     pub(super) fn insert(&mut self, target: Target) -> OpKey {
         self.live += 1;
         let index = self.free.pop().unwrap_or_else(|| {

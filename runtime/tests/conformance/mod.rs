@@ -1,6 +1,8 @@
 //! What every executor must do, one file for each part of the runtime. Knows which executor it tests only by `crate::EXECUTOR`.
 
+mod cancellation;
 mod files;
+mod foreign_wakes;
 mod mailboxes;
 mod sockets;
 mod tasks;
