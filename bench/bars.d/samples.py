@@ -56,7 +56,7 @@ def loopback(machine, _):
     """The runtime's bare send: a server on the broker's core, its client on the generator's."""
     program = machine.example("ouzel-runtime", "loopback")
     return json.loads(run([program, "--bytes-per-reply", 1 << 20, "--connections", 4, "--in-flight", 4, "--seconds",
-                           machine.seconds, "--cpu", BROKER_CORE]).strip().splitlines()[-1])
+                           machine.seconds, "--cpu", BROKER_CORE, "--client-cpu", GENERATOR_CORE]).strip().splitlines()[-1])
 
 
 def parts(machine, _):
@@ -66,9 +66,11 @@ def parts(machine, _):
 
 def timers(machine, _):
     found = {}
-    for executor, features in (("own", ()), ("glommio", ("glommio",))):
-        program = machine.example("ouzel-runtime", "timers", *features)
-        found[executor] = json.loads(run([program, "--seconds", machine.seconds, "--cpu", BROKER_CORE]))["p99_late_us"]
+    program = machine.example("ouzel-runtime", "timers", "glommio")
+    for executor in ("own", "glommio"):
+        report = run([program, "--seconds", machine.seconds, "--cpu", BROKER_CORE, "--executor", executor,
+                      "--data-dir", machine.directory])
+        found[executor] = json.loads(report)["p99_late_us"]
     return found
 
 
