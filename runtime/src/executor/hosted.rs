@@ -64,15 +64,30 @@ pub(crate) fn block_on<F: Future>(core: &Rc<Core>, ring: &Rc<RingDriver>, main: 
         // Tasks spawned before the run began stand in the core's own queue.
         let early = std::mem::take(&mut *core.ready.borrow_mut());
         early.into_iter().for_each(|waker| core.start_runner(host, waker));
+        let ending = Ending { core, host };
         let output = run_main(core, host, main).await;
-        // Inside the run: each runner still gets the turn in which it ends, so that glommio frees it.
-        core.drop_tasks();
+        drop(ending);
         pump.cancel().await;
+        // Each still gets the turn in which it ends.
         while host.runners.get() > 0 {
             glommio::executor().yield_now().await;
         }
         Ok(output)
     })
+}
+
+/// Ends every task when it is dropped, also by a panic of the main future: inside glommio's run, for glommio frees a task only
+/// there, and with the last of its wakers.
+struct Ending<'a> {
+    core: &'a Core,
+    host: &'a Host,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        drop(self.host.main.borrow_mut().take());
+        self.core.drop_tasks();
+    }
 }
 
 async fn run_main<F: Future>(core: &Rc<Core>, host: &Host, mut main: Pin<&mut F>) -> F::Output {

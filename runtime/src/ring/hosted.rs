@@ -74,7 +74,9 @@ impl Bell {
         // either the bell rings or the work is seen by `enter`. It rings for the first piece of work only, which is why
         // nothing older may be left when the sleep begins; `enter` runs a bounded number of pieces.
         fence(Ordering::SeqCst);
-        driver.enter(None);
+        if driver.wants_enter() {
+            driver.enter(None);
+        }
         let news = driver.drain() > 0;
         if news
             || driver.wants_enter()
