@@ -9,6 +9,7 @@ mod data_dir;
 mod findings;
 mod journal;
 mod metadata;
+mod reserve;
 mod segment;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ enum Kind {
     Index,
     MetadataFile,
     CleanMark,
+    Reserve,
 }
 
 /// What an inspection found: for people, for programs, and what is wrong.
@@ -85,6 +87,7 @@ fn inspect(kind: Kind, path: &Path, verify: bool) -> Result<Inspection> {
         Kind::MetadataDir => metadata::inspect_directory(path),
         Kind::MetadataFile => metadata::inspect_file(path),
         Kind::CleanMark => clean_mark::inspect(path),
+        Kind::Reserve => reserve::inspect(path),
     }
 }
 
@@ -107,6 +110,9 @@ fn kind_of(path: &Path) -> Result<Kind> {
             )
         });
     }
+    if reserve::is_reserve(path) {
+        return Ok(Kind::Reserve);
+    }
     let kinds = [
         (".journal", Kind::JournalFile),
         (".segment", Kind::Segment),
@@ -119,7 +125,7 @@ fn kind_of(path: &Path) -> Result<Kind> {
     ];
     kinds.into_iter().find(|(suffix, _)| name.ends_with(suffix)).map(|(_, kind)| kind).with_context(|| {
         format!(
-            "{} is no file of ouzel: journal, checkpoint, segment, check, index, metadata log and clean-stop are",
+            "{} is no file of ouzel: journal, checkpoint, segment, check, index, metadata log, clean-stop and reserve are",
             path.display()
         )
     })
