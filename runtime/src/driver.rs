@@ -76,6 +76,8 @@ pub(crate) enum FsOp {
     },
     /// fsync of a directory: its entries become durable.
     SyncDir(PathBuf),
+    /// syncfs: everything that is complete becomes durable, entries of directories too.
+    SyncAll,
     ReadDir(PathBuf),
     FreeBytes(PathBuf),
 }

@@ -3,9 +3,11 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::driver::{Driver, FsOp, FsReply, SimDriver};
 use crate::executor::Core;
@@ -156,6 +158,54 @@ impl Fs {
                 other => unreachable!("the simulator answered the free space with {other:?}"),
             },
         }
+    }
+}
+
+/// A file system as a whole, from the moment it was opened on.
+pub struct FileSystem {
+    core: Rc<Core>,
+    /// On the ring. It learns of failures since it was opened, so it is kept.
+    directory: Option<Arc<std::fs::File>>,
+}
+
+impl Fs {
+    /// The file system that `directory` lies on.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub async fn file_system(&self, directory: &Path) -> io::Result<FileSystem> {
+        let path = directory.to_owned();
+        let directory = match &self.core.driver {
+            Driver::Ring(ring) => Some(Arc::new(on_helper(ring, move || std::fs::File::open(path)).await?)),
+            Driver::Sim(_) => None,
+        };
+        Ok(FileSystem { core: Rc::clone(&self.core), directory })
+    }
+}
+
+impl FileSystem {
+    /// Makes every completed write and every entry of a directory durable (syncfs), those of other programs too: one call
+    /// for many files, which takes as long as others have dirty pages. The cache of the device may have been left out where
+    /// there was nothing to do: a file's own fdatasync flushes it. Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// The disk's, also for writes of others.
+    pub async fn sync(&self) -> io::Result<()> {
+        match (&self.core.driver, &self.directory) {
+            (Driver::Ring(ring), Some(directory)) => {
+                let _busy = ring.count_disk();
+                let directory = Arc::clone(directory);
+                helper::call_apart(move || sys::sync_file_system(directory.as_fd())).await
+            }
+            (Driver::Sim(sim), _) => in_sim(sim, FsOp::SyncAll).await.map(drop),
+            (Driver::Ring(_), None) => unreachable!("a file system outlives its driver's kind"),
+        }
+    }
+}
+
+impl fmt::Debug for FileSystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileSystem").finish_non_exhaustive()
     }
 }
 

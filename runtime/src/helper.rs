@@ -40,6 +40,15 @@ pub(crate) async fn call<T: Send + 'static>(action: impl FnOnce() -> io::Result<
     receiver.await.unwrap_or_else(|_| Err(io::Error::other("the helper thread died")))
 }
 
+/// As [`call`], on a thread of its own: for what may take so long that files could not be opened meanwhile.
+pub(crate) async fn call_apart<T: Send + 'static>(
+    action: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, receiver) = remote_oneshot::channel();
+    std::thread::Builder::new().name("ouzel-apart".into()).spawn(move || drop(sender.send(action())))?;
+    receiver.await.unwrap_or_else(|_| Err(io::Error::other("the thread of a call died")))
+}
+
 /// Drops `value` on the helper thread, because that may block (the last handle of a deleted file). Here, if there is none.
 pub(crate) fn drop_there<T: Send + 'static>(value: T) {
     if let Err(error) = submit(Box::new(move || drop(value))) {

@@ -31,7 +31,7 @@ pub use buf::{ALIGN, AlignedBuf, AlignedPool, AlignedRead, PooledAligned};
 pub use executor::TaskHandle;
 pub use executor_kind::{ExecutorKind, UnknownExecutor};
 pub use file::File;
-pub use fs::{DirEntry, Fs, OpenMode};
+pub use fs::{DirEntry, FileSystem, Fs, OpenMode};
 pub use listener::Listener;
 pub use mailbox::{Inbox, Mailbox, SendError};
 pub use pool_buf::PoolBuf;

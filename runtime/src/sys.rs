@@ -198,6 +198,12 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Makes everything of the file system of `directory` durable; reports what failed since `directory` was opened.
+pub(crate) fn sync_file_system(directory: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as it is borrowed; nothing else is passed.
+    checked(unsafe { libc::syncfs(directory.as_raw_fd()) }).map(drop)
+}
+
 /// The alignment that direct I/O on `path` needs, for memory and for offsets; `None` when the kernel does not say.
 pub(crate) fn direct_io_align(path: &Path) -> io::Result<Option<(u32, u32)>> {
     const STATX_DIOALIGN: u32 = 0x2000;

@@ -82,6 +82,8 @@ pub struct StoreConfig {
     pub cache_bytes_max: usize,
     /// Segments kept open at once, [`SEGMENT_DESCRIPTORS`] each; at least 2.
     pub segments_open_max: usize,
+    /// Segments that are synced one by one; more at once are synced by one call for their file system.
+    pub syncs_apart_max: usize,
     /// How long the journal must be quiet before a seal is written (rule J4), in milliseconds.
     pub seal_after_ms: u64,
     /// Idempotent producers remembered by all partitions together; beyond it a partition forgets one of its own for each
@@ -108,6 +110,7 @@ impl StoreConfig {
             dirty_bytes_max: memory_bytes_max / 2,
             cache_bytes_max: memory_bytes_max / 8 * 5,
             segments_open_max: SEGMENTS_OPEN_DEFAULT,
+            syncs_apart_max: 32,
             seal_after_ms: 100,
             producers_max: (memory_bytes_max / 16 / PRODUCER_MEMORY_BYTES).min(PRODUCERS_LIMIT),
             producers: ProducerLimits::default(),

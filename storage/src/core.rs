@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ouzel_protocol::PartitionId;
 use ouzel_protocol::batch::BatchHeader;
 use ouzel_runtime::sync::{Notify, Semaphore};
-use ouzel_runtime::{ChunkLedger, Shard};
+use ouzel_runtime::{ChunkLedger, FileSystem, Instant, Shard};
 
 use crate::admission::Admission;
 use crate::config::{BLOCK, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FLUSH_BYTES_TARGET, StoreConfig};
@@ -112,6 +112,10 @@ pub(crate) struct Core {
     pub(crate) recycle_work: Notify,
     /// Checkpoints are written one at a time.
     pub(crate) checkpointing: Semaphore,
+    /// The file system that the segments are on, once many of them were synced.
+    file_system: RefCell<Option<Rc<FileSystem>>>,
+    /// Until then segments are synced one by one, however many.
+    pub(crate) syncs_apart_until: Cell<Instant>,
     /// Segments are synced by one caller at a time: a second one must not take the first one's for done.
     pub(crate) syncing: Semaphore,
     /// Clean chunks in the order they were synced, for eviction.
@@ -168,6 +172,8 @@ impl Core {
             flushed: Notify::new(),
             recycle_work: Notify::new(),
             checkpointing: Semaphore::new(1),
+            file_system: RefCell::new(None),
+            syncs_apart_until: Cell::new(shard.now()),
             syncing: Semaphore::new(1),
             clean: RefCell::new(VecDeque::new()),
             cache_bytes: Cell::new(0),
@@ -270,6 +276,20 @@ impl Core {
     /// Background work went well.
     pub(crate) fn background_went_well(&self) {
         self.read_failures.set(0);
+    }
+
+    /// The file system that the segments are on. It is opened once: it learns of what fails from then on.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub(crate) async fn file_system(&self) -> Result<Rc<FileSystem>, StorageError> {
+        if let Some(open) = self.file_system.borrow().clone() {
+            return Ok(open);
+        }
+        let opened = self.shard.fs().file_system(&self.data_dir).await;
+        let opened = Rc::new(opened.map_err(|error| StorageError::io("open data directory", &self.data_dir, error))?);
+        *self.file_system.borrow_mut() = Some(opened.clone());
+        Ok(opened)
     }
 
     pub(crate) fn wake_everyone(&self) {

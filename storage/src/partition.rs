@@ -322,7 +322,12 @@ impl Partition {
 
     /// The bytes of `from..to` (log positions), which must be cached, as few slices as chunks.
     pub(crate) fn slices(&self, from: u64, to: u64) -> Slices {
-        let first = self.chunks.partition_point(|chunk| chunk.end() <= from);
+        // Most ranges begin in the last chunk or the one before it: what was just appended.
+        let recent = self.chunks.len().saturating_sub(2);
+        let first = match self.chunks.get(recent) {
+            Some(chunk) if chunk.start <= from => recent + usize::from(chunk.end() <= from),
+            _ => self.chunks.partition_point(|chunk| chunk.end() <= from),
+        };
         let mut slices = Slices::new();
         for chunk in self.chunks.range(first..) {
             if chunk.start >= to {

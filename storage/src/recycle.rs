@@ -8,10 +8,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ouzel_protocol::{PartitionId, ShardIndex};
 use ouzel_runtime::sync::oneshot;
 use ouzel_runtime::{AlignedBuf, OpenMode};
+use ouzel_runtime::{File, FileSystem};
 
 use crate::config::{BLOCK, CARRY_BYTES_MAX};
 use crate::core::Core;
@@ -28,8 +30,16 @@ use crate::segment::OpenSegment;
 const SYNCS_IN_FLIGHT: usize = 2;
 /// Segments synced at once while producers wait for journal space: then these syncs are what everybody waits for.
 const SYNCS_IN_FLIGHT_PRESSED: usize = 16;
+/// Side files written at once before a sync of the file system.
+const SIDES_IN_FLIGHT: usize = 16;
+/// A sync of the file system that takes longer waited for other programs.
+const SYNC_TOGETHER_MAX: Duration = Duration::from_millis(500);
+/// How long segments are synced one by one then.
+const SYNCS_APART_FOR: Duration = Duration::from_secs(60);
 /// Flushes in flight while files are being recycled.
 const FLUSHES_IN_FLIGHT: usize = 4;
+/// The same while producers wait for journal space.
+const FLUSHES_IN_FLIGHT_PRESSED: usize = 16;
 /// Carries queued at once: producers' batches come between two such groups.
 const CARRY_GROUP_BYTES: usize = 512 * 1024;
 
@@ -62,12 +72,22 @@ pub(crate) async fn recycle(core: &Rc<Core>, number: u64) -> Result<(), StorageE
         if pinned.is_empty() {
             break;
         }
-        for_each_limited(core, pinned.flush, FLUSHES_IN_FLIGHT, |core, id| async move {
-            flush_partition(&core, id).await.map(drop)
-        })
+        let (flush_count, carry_count, begun) = (pinned.flush.len(), pinned.carry, core.shard.now());
+        let since = || (core.shard.now() - begun).as_millis();
+        let flushes = if core.admission.has_waiting() { FLUSHES_IN_FLIGHT_PRESSED } else { FLUSHES_IN_FLIGHT };
+        for_each_limited(
+            core,
+            pinned.flush,
+            flushes,
+            |core, id| async move { flush_partition(&core, id).await.map(drop) },
+        )
         .await?;
+        let flushed_ms = since();
         sync_pinned(core, number).await?;
+        let synced_ms = since();
         carry_forward(core, number).await?;
+        let (shard, carried_ms) = (core.shard_index, since());
+        tracing::debug!(shard, number, flush_count, carry_count, flushed_ms, synced_ms, carried_ms, "recycling");
         if core.all().iter().any(|partition| partition.borrow().is_pinned_by(number)) {
             // Something waits for a commit in flight or a truncation; both end without our help.
             core.shard.sleep(std::time::Duration::from_millis(1)).await;
@@ -235,15 +255,13 @@ async fn sync_where(core: &Rc<Core>, wanted: impl Fn(&Partition) -> bool) -> Res
         }
     }
     let dirty = core.segments.dirty(|id| targets.contains_key(&id));
-    let pressed = core.admission.has_waiting();
-    let limit = if pressed { SYNCS_IN_FLIGHT_PRESSED } else { SYNCS_IN_FLIGHT };
-    let synced = for_each_limited(core, dirty, limit, |core, segment: Rc<OpenSegment>| async move {
-        let synced = core.with_space(async || segment.sync().await).await?;
-        core.stats.borrow_mut().segment_fdatasyncs += synced;
-        Ok(())
-    });
-    core.settled(synced.await)?;
-    core.settled(core.with_space(async || core.segments.sync_directories().await).await)?;
+    if dirty.len() > core.config.syncs_apart_max && core.shard.now() >= core.syncs_apart_until.get() {
+        core.settled(sync_together(core, dirty).await)?;
+    } else {
+        let pressed = core.admission.has_waiting();
+        let limit = if pressed { SYNCS_IN_FLIGHT_PRESSED } else { SYNCS_IN_FLIGHT };
+        core.settled(sync_apart(core, dirty, limit).await)?;
+    }
     for (handle, written, cuts) in targets.into_values() {
         let mut partition = handle.borrow_mut();
         if partition.cuts == cuts {
@@ -253,6 +271,65 @@ async fn sync_where(core: &Rc<Core>, wanted: impl Fn(&Partition) -> bool) -> Res
     }
     core.flushed.notify_all();
     core.evict();
+    Ok(())
+}
+
+/// Syncs segments one by one, and the directories they are in.
+async fn sync_apart(core: &Rc<Core>, dirty: Vec<Rc<OpenSegment>>, limit: usize) -> Result<(), StorageError> {
+    for_each_limited(core, dirty, limit, |core, segment: Rc<OpenSegment>| async move {
+        let synced = core.with_space(async || segment.sync().await).await?;
+        core.stats.borrow_mut().segment_fdatasyncs += synced;
+        Ok(())
+    })
+    .await?;
+    core.with_space(async || core.segments.sync_directories().await).await
+}
+
+/// Syncs many segments by one call for the file system they are on (docs/decisions/0010-one-sync-for-many-segments.md). It
+/// waits for the dirty pages of other programs too; where those take long, segments are synced one by one for a while.
+async fn sync_together(core: &Rc<Core>, dirty: Vec<Rc<OpenSegment>>) -> Result<(), StorageError> {
+    let file_system = core.file_system().await?;
+    let directories = core.segments.take_unsynced_directories();
+    // Held until the end: a segment that counts as synced already must not be closed before it is.
+    let segments = dirty.clone();
+    let result = sync_file_system(core, &file_system, dirty).await;
+    if result.is_err() {
+        // Nothing is known to be durable: whoever tries again finds it all.
+        core.segments.put_unsynced_directories(directories);
+        segments.iter().for_each(|segment| segment.not_synced());
+    }
+    result
+}
+
+async fn sync_file_system(
+    core: &Rc<Core>,
+    file_system: &FileSystem,
+    dirty: Vec<Rc<OpenSegment>>,
+) -> Result<(), StorageError> {
+    let last: Rc<RefCell<Option<File>>> = Rc::default();
+    let written = last.clone();
+    for_each_limited(core, dirty, SIDES_IN_FLIGHT, move |core, segment: Rc<OpenSegment>| {
+        let written = written.clone();
+        async move {
+            if let Some(file) = core.with_space(async || segment.sync_with_file_system().await).await? {
+                *written.borrow_mut() = Some(file);
+            }
+            Ok(())
+        }
+    })
+    .await?;
+    let Some(file) = last.take() else { return Ok(()) };
+    if !mutation::is(Mutation::NoFdatasync) {
+        let begun = core.shard.now();
+        let failed = |stage, error| StorageError::io(stage, &core.data_dir, error);
+        file_system.sync().await.map_err(|error| failed("sync file system", error))?;
+        // A file system that had nothing to do may have left out the device's cache.
+        file.fdatasync().await.map_err(|error| failed("fdatasync segment", error))?;
+        if core.shard.now() - begun > SYNC_TOGETHER_MAX {
+            core.syncs_apart_until.set(core.shard.now() + SYNCS_APART_FOR);
+        }
+    }
+    core.stats.borrow_mut().segment_fdatasyncs += 2;
     Ok(())
 }
 

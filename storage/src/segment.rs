@@ -112,6 +112,12 @@ pub(crate) enum Growth {
     Exact,
 }
 
+/// What a sync covers beside the data: the side file, and an index that replaces an older content.
+struct Sides {
+    check: (File, PathBuf),
+    index: Option<(File, PathBuf)>,
+}
+
 /// One open segment.
 pub(crate) struct OpenSegment {
     pub(crate) id: SegmentId,
@@ -215,7 +221,28 @@ impl OpenSegment {
         synced
     }
 
-    async fn sync_all(&self) -> Result<u64, StorageError> {
+    /// The first half of a [`sync`](Self::sync) whose second is the file system's: the side file is written, and what was
+    /// written so far counts as synced once the file system is. Returns a file of it; `None` where nothing was written.
+    pub(crate) async fn sync_with_file_system(&self) -> Result<Option<File>, StorageError> {
+        if !self.dirty.replace(false) {
+            return Ok(None);
+        }
+        match self.write_sides().await {
+            Ok(_) => Ok(Some(self.data.clone())),
+            Err(error) => {
+                self.dirty.set(true);
+                Err(error)
+            }
+        }
+    }
+
+    /// What [`sync_with_file_system`](Self::sync_with_file_system) said does not hold: the file system was not synced.
+    pub(crate) fn not_synced(&self) {
+        self.dirty.set(true);
+    }
+
+    /// Writes the side file and, where that is worth it, the index. Returns what is to be synced of the two.
+    async fn write_sides(&self) -> Result<Sides, StorageError> {
         let check = self.check.borrow().to_bytes();
         let index = self.index.borrow().to_bytes();
         let mut check_side = self.check_side.take().expect("one sync at a time");
@@ -229,15 +256,20 @@ impl OpenSegment {
         let appended = if index_side.is_worth_writing(index.len()) { index_side.append(&index).await } else { Ok(()) };
         // Slots of a content that is gone look as good as ours: they are overwritten for good before any checkpoint can
         // make the bytes they point at valid again.
-        let stale = std::mem::take(&mut index_side.stale) > 0;
-        let index_file = index_side.file.clone();
-        let index_path = index_side.path.clone();
+        let is_stale = std::mem::take(&mut index_side.stale) > 0;
+        let index = index_side.file.clone().filter(|_| is_stale).map(|file| (file, index_side.path.clone()));
         *self.index_side.borrow_mut() = Some(index_side);
         appended?;
+        Ok(Sides { check: (check_file, check_path), index })
+    }
+
+    async fn sync_all(&self) -> Result<u64, StorageError> {
+        let Sides { check: (check_file, check_path), index } = self.write_sides().await?;
         if mutation::is(Mutation::NoFdatasync) {
             return Ok(0);
         }
-        if stale && let Some(index_file) = index_file {
+        let stale = index.is_some();
+        if let Some((index_file, index_path)) = index {
             index_file.fdatasync().await.map_err(|error| StorageError::io("fdatasync index", &index_path, error))?;
         }
         // Both at once: the file system commits its own journal once for the two.
@@ -554,6 +586,16 @@ impl SegmentFiles {
             }
         }
         Ok(())
+    }
+
+    /// The directories whose entries no sync covers yet; the caller syncs them with all else.
+    pub(crate) fn take_unsynced_directories(&self) -> BTreeSet<PathBuf> {
+        std::mem::take(&mut *self.unsynced_directories.borrow_mut())
+    }
+
+    /// Puts back what [`take_unsynced_directories`](Self::take_unsynced_directories) gave and was not synced.
+    pub(crate) fn put_unsynced_directories(&self, directories: BTreeSet<PathBuf>) {
+        self.unsynced_directories.borrow_mut().extend(directories);
     }
 
     async fn side(&self, id: SegmentId, kind: &str) -> Result<Side, StorageError> {

@@ -54,6 +54,8 @@ pub struct Appended {
     pub base_offset: Offset,
     /// Offset of its last record.
     pub last_offset: Offset,
+    /// First offset that the partition keeps.
+    pub log_start: Offset,
     /// Resolves when the partition's durability level holds.
     pub ack: Ack,
 }
@@ -142,6 +144,7 @@ impl Store {
         }
         shard.spawn(recycler(core.clone()));
         shard.spawn(reclaimer(core.clone()));
+        core.file_system().await?;
         let store = Self(core);
         store.carry_tails().await?;
         let first = store.0.journal.before_oldest();
@@ -278,7 +281,7 @@ impl Store {
         }
         debug_assert!(reservation.bytes() >= batch.len());
         let handle = core.partition(id)?;
-        let (placed, entry_header, durability, flush_interval_ms) = {
+        let (placed, entry_header, durability, flush_interval_ms, log_start) = {
             let mut partition = handle.borrow_mut();
             let limit = (partition.config.batch_bytes_max as usize).min(core.config.batch_bytes_max());
             if batch.len() > limit {
@@ -290,7 +293,13 @@ impl Store {
             if let Some(first) = core.admit_producer(&mut partition, header)? {
                 let durability = partition.config.durability;
                 let ack = Ack { core: core.clone(), index: first.journal_index, durability };
-                return Ok(Appended { base_offset: first.base_offset, last_offset: first.last_offset(), ack });
+                let log_start = partition.log_start;
+                return Ok(Appended {
+                    base_offset: first.base_offset,
+                    last_offset: first.last_offset(),
+                    log_start,
+                    ack,
+                });
             }
             let (dirty, cached) = (partition.dirty_bytes(), partition.cached_bytes());
             let segment_bytes = partition.config.segment_bytes.min(SEGMENT_BYTES_LIMIT);
@@ -310,7 +319,8 @@ impl Store {
                 ownership_epoch: partition.ownership_epoch,
                 leader_epoch: epoch,
             };
-            (placed, entry_header, partition.config.durability, partition.config.flush_interval_ms)
+            let PartitionConfig { durability, flush_interval_ms, .. } = partition.config;
+            (placed, entry_header, durability, flush_interval_ms, partition.log_start)
         };
         reservation.spend();
         let index = core.journal.enqueue(QueuedEntry {
@@ -327,7 +337,7 @@ impl Store {
         });
         core.evict();
         let ack = Ack { core: core.clone(), index, durability };
-        Ok(Appended { base_offset: placed.base_offset, last_offset: Offset(placed.end_offset.0 - 1), ack })
+        Ok(Appended { base_offset: placed.base_offset, last_offset: Offset(placed.end_offset.0 - 1), log_start, ack })
     }
 
     /// The offset the next batch gets.

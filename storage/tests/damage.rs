@@ -50,6 +50,7 @@ fn config() -> StoreConfig {
         dirty_bytes_max: 64 * 1024,
         cache_bytes_max: 96 * 1024,
         segments_open_max: 8,
+        syncs_apart_max: 32,
         // Never within a scene: the last commit stays without a later one that vouches for it.
         seal_after_ms: 1_000_000,
         producers_max: 64,

@@ -30,6 +30,7 @@ fn small_config() -> StoreConfig {
         dirty_bytes_max: 384 * 1024,
         cache_bytes_max: 512 * 1024,
         segments_open_max: 4,
+        syncs_apart_max: 2,
         seal_after_ms: 20,
         producers_max: 1024,
         producers: ProducerLimits { partition_producers_max: 6, ..ProducerLimits::default() },

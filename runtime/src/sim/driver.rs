@@ -295,6 +295,7 @@ fn path_request(op: FsOp) -> (Request, Option<OpenMode>) {
         FsOp::RemoveDirAll(path) => (Request::RemoveDirAll(path), None),
         FsOp::Rename { from, to } => (Request::Rename { from, to }, None),
         FsOp::SyncDir(path) => (Request::SyncDir(path), None),
+        FsOp::SyncAll => (Request::SyncAll, None),
         FsOp::ReadDir(path) => (Request::ReadDir(path), None),
         FsOp::FreeBytes(path) => (Request::FreeBytes(path), None),
     }

@@ -193,6 +193,12 @@ impl Names {
         Ok(DirMark { dir, mark: directory.retired + directory.unsynced.len() as u64 })
     }
 
+    /// The marks of all directories.
+    pub(super) fn sync_marks(&self) -> Vec<DirMark> {
+        let mark = |directory: &Directory| directory.retired + directory.unsynced.len() as u64;
+        self.dirs.iter().map(|(dir, directory)| DirMark { dir: *dir, mark: mark(directory) }).collect()
+    }
+
     pub(super) fn sync(&mut self, mark: DirMark) {
         // The directory may have been removed and forgotten meanwhile.
         if let Some(directory) = self.dirs.get_mut(&mark.dir) {

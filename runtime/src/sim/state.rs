@@ -29,6 +29,7 @@ pub(super) enum Request {
     RemoveDirAll(PathBuf),
     Rename { from: PathBuf, to: PathBuf },
     SyncDir(PathBuf),
+    SyncAll,
     ReadDir(PathBuf),
     FreeBytes(PathBuf),
 }
@@ -38,7 +39,7 @@ impl Request {
         match class {
             OpClass::Read => matches!(self, Request::Read { .. }),
             OpClass::Write => matches!(self, Request::Write { .. }),
-            OpClass::Sync => matches!(self, Request::Sync { .. } | Request::SyncDir(_)),
+            OpClass::Sync => matches!(self, Request::Sync { .. } | Request::SyncDir(_) | Request::SyncAll),
             OpClass::Space => matches!(
                 self,
                 Request::Write { .. }
@@ -71,6 +72,15 @@ struct InFlight {
     fault: Option<Fault>,
     file_mark: u64,
     dir_mark: Option<io::Result<DirMark>>,
+    /// What a sync of everything covers.
+    all: Option<AllMarks>,
+}
+
+/// Marks of every file and every directory.
+#[derive(Debug)]
+struct AllMarks {
+    files: Vec<(FileId, u64)>,
+    dirs: Vec<DirMark>,
 }
 
 #[derive(Debug)]
@@ -154,10 +164,14 @@ impl State {
             Request::SyncDir(path) => Some(self.names.sync_mark(path)),
             _ => None,
         };
+        let all = matches!(request, Request::SyncAll).then(|| AllMarks {
+            files: self.files.iter().map(|(file, contents)| (*file, contents.sync_mark())).collect(),
+            dirs: self.names.sync_marks(),
+        });
         let fault = self.faults.remove(&self.stats.ops).or_else(|| self.take_class_fault(&request));
         self.stats.faults += u64::from(fault.is_some());
         self.fill(&request);
-        self.in_flight.insert(ticket, InFlight { request, fault, file_mark, dir_mark });
+        self.in_flight.insert(ticket, InFlight { request, fault, file_mark, dir_mark, all });
         self.event();
         ticket
     }
@@ -224,6 +238,7 @@ impl State {
                 }
                 Ok(Reply::Bytes(found))
             }
+            Request::SyncAll => self.perform_sync_all(op.all, error),
             Request::Sync { file } => {
                 let State { files, rng, .. } = self;
                 let contents = files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
@@ -279,6 +294,21 @@ impl State {
         }
     }
 
+    fn perform_sync_all(&mut self, marks: Option<AllMarks>, error: Option<io::Error>) -> io::Result<Reply> {
+        let Some(AllMarks { files, dirs }) = marks else { return Ok(Reply::Done) };
+        for (file, mark) in files {
+            let Some(contents) = self.files.get_mut(&file) else { continue };
+            match error {
+                Some(_) => contents.sync_fails(mark, &mut self.rng),
+                None => contents.sync(mark),
+            }
+        }
+        if error.is_none() {
+            dirs.into_iter().for_each(|mark| self.names.sync(mark));
+        }
+        error.map_or(Ok(Reply::Done), Err)
+    }
+
     fn perform_metadata(&mut self, request: Request, dir_mark: Option<io::Result<DirMark>>) -> io::Result<Reply> {
         match request {
             Request::Truncate { file, bytes } => {
@@ -324,7 +354,7 @@ impl State {
                 self.names.list(&path)?;
                 Ok(Reply::Number(self.capacity_bytes.saturating_sub(self.used_bytes())))
             }
-            Request::Read { .. } | Request::Write { .. } | Request::Sync { .. } => {
+            Request::Read { .. } | Request::Write { .. } | Request::Sync { .. } | Request::SyncAll => {
                 unreachable!("data operations are performed by their own functions")
             }
         }
@@ -363,7 +393,7 @@ impl State {
                 Request::Write { file, offset, bytes } => {
                     torn.entry(file).or_default().push(Change::Write { offset: offset as usize, bytes });
                 }
-                Request::Read { .. } | Request::Sync { .. } | Request::SyncDir(_) => {}
+                Request::Read { .. } | Request::Sync { .. } | Request::SyncDir(_) | Request::SyncAll => {}
                 // A name operation in flight happened or not; a length likewise.
                 request if self.rng.random_bool(0.5) => drop(self.perform_metadata(request, op.dir_mark)),
                 _ => {}

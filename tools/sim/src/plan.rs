@@ -70,6 +70,7 @@ impl RoundPlan {
             dirty_bytes_max,
             cache_bytes_max: dirty_bytes_max + rng.random_range(0..8usize) * 64 * KIB,
             segments_open_max: rng.random_range(2..=16),
+            syncs_apart_max: [0, 2, usize::MAX][rng.random_range(0..3usize)],
             seal_after_ms: rng.random_range(1..=100),
             producers_max: 1024,
             producers: ProducerLimits::default(),

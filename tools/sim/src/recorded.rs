@@ -130,6 +130,7 @@ fn plan() -> RoundPlan {
         dirty_bytes_max: 128 * KIB,
         cache_bytes_max: 160 * KIB,
         segments_open_max: 2,
+        syncs_apart_max: 1,
         seal_after_ms: 20,
         producers_max: 1024,
         producers: ProducerLimits::default(),
