@@ -64,6 +64,16 @@ pub(crate) struct AppendTimes {
 }
 
 impl AppendOutcome {
+    /// The batch is at its level, or never will be, since `now`.
+    pub(crate) fn committed_at(self, now: Instant) -> Self {
+        Self { times: AppendTimes { committed: now, ..self.times }, ..self }
+    }
+
+    /// The batch's place in the log is fixed since `now`.
+    pub(crate) fn appended_at(self, now: Instant) -> Self {
+        Self { times: AppendTimes { appended: now, committed: now, ..self.times }, ..self }
+    }
+
     pub(crate) fn refused(error: ErrorCode, now: Instant) -> Self {
         Self {
             error,

@@ -39,7 +39,7 @@ pub(crate) async fn append(state: &ShardState, rows: Vec<AppendRow>) -> Vec<Disp
             append_reserved(state, reservation?, row.at, &row.header, &row.batch, taken)
         });
         dispatched.push(match appended {
-            Ok((ack, outcome)) => Dispatched::Appended { ack, outcome },
+            Ok((ack, outcome)) => Dispatched::Appended { ack, outcome: outcome.appended_at(state.shard.now()) },
             Err(error) => Dispatched::Refused(AppendOutcome::refused(error, taken)),
         });
     }
@@ -66,7 +66,8 @@ async fn reserve(state: &ShardState, row: &AppendRow) -> Result<Reservation, Err
     state.store.reserve(row.batch.len()).await.map_err(|error| refused(state, &error))
 }
 
-/// Appends a batch for which there is room: its place in the log is fixed when this returns. Waiting for the room may have
+/// Appends a batch for which there is room: its place in the log is fixed when this returns, and the caller notes when that
+/// was. Waiting for the room may have
 /// taken long, so whether the partition is still ours is asked here.
 pub(crate) fn append_reserved(
     state: &ShardState,
@@ -79,15 +80,13 @@ pub(crate) fn append_reserved(
     let partition = state.topics.owned(at)?;
     let (id, epoch) = (partition.partition_id, partition.leader_epoch);
     let appended = state.store.append(reservation, id, epoch, header, batch).map_err(|error| refused(state, &error))?;
-    let log_start = state.store.log_start(id).map_err(|error| refused(state, &error))?;
-    let now = state.shard.now();
     let outcome = AppendOutcome {
         error: ErrorCode::None,
         base_offset: appended.base_offset,
         leader_epoch: epoch,
         durability: Durability::Disk,
-        log_start,
-        times: AppendTimes { taken, appended: now, committed: now },
+        log_start: appended.log_start,
+        times: AppendTimes { taken, appended: taken, committed: taken },
     };
     Ok((appended.ack, outcome))
 }
@@ -102,18 +101,14 @@ fn refused(state: &ShardState, error: &StorageError) -> ErrorCode {
     error_map::of_storage(error)
 }
 
-/// What an ack makes of the outcome of an appended batch.
+/// What an ack makes of the outcome of an appended batch; the caller notes when it came.
 pub(crate) fn settled(
     state: &ShardState,
     outcome: AppendOutcome,
     result: Result<Durability, StorageError>,
 ) -> AppendOutcome {
     match result {
-        Ok(durability) => AppendOutcome {
-            durability,
-            times: AppendTimes { committed: state.shard.now(), ..outcome.times },
-            ..outcome
-        },
+        Ok(durability) => AppendOutcome { durability, ..outcome },
         Err(error) => {
             tracing::debug!(shard = state.index.0, %error, "an appended batch was not acknowledged");
             AppendOutcome::refused(error_map::of_storage(&error), outcome.times.taken)
@@ -128,7 +123,7 @@ pub(crate) async fn produced(state: &ShardState, dispatched: Vec<Dispatched>) ->
     for (outcome, result) in join::all(&mut waiting).await {
         outcomes.push(match result {
             None => outcome,
-            Some(result) => settled(state, outcome, result),
+            Some(result) => settled(state, outcome, result).committed_at(state.shard.now()),
         });
     }
     outcomes

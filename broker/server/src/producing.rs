@@ -109,10 +109,12 @@ async fn serve(connection: &Rc<Connection>, level: Durability) {
             continue;
         };
         for row in &mut request.rows {
-            if let Some(ack) = row.ack.take() {
-                row.outcome = owner::settled(&connection.state, row.outcome, ack.await);
-            }
+            let Some(ack) = row.ack.take() else { continue };
+            let result = ack.await;
+            row.outcome = owner::settled(&connection.state, row.outcome, result);
         }
+        let committed = connection.state.shard.now();
+        request.rows.iter_mut().for_each(|row| row.outcome = row.outcome.committed_at(committed));
         let mut rows = answer(connection, request);
         rows.clear();
         let mut spare = queues.spare.borrow_mut();

@@ -58,9 +58,10 @@ pub(crate) fn dispatch_at_once(
     let Some(mut reservation) = state.store.try_reserve(bytes) else { return Ok(Some(arrived)) };
     let mut rows = connection.producing.rows();
     let mut refused: Vec<(PartitionRef, ProducerId)> = Vec::new();
+    // The clock is read once for all rows: it would cost as much as a small append.
+    let taken = state.shard.now();
     for row in produce.rows() {
         let at = PartitionRef { topic_id: row.topic_id, partition: row.partition };
-        let taken = state.shard.now();
         let part = reservation.split(row.batch.len());
         let appended = check(state, &state.topics.route(at), at, row.batch).and_then(|header| {
             owner::append_in_order(&mut refused, at, &header, || {
@@ -72,6 +73,8 @@ pub(crate) fn dispatch_at_once(
             Err(error) => Row { at, outcome: AppendOutcome::refused(error, taken), ack: None },
         });
     }
+    let appended = state.shard.now();
+    rows.iter_mut().for_each(|row| row.outcome = row.outcome.appended_at(appended));
     let Arrived { header, started, received, held } = arrived;
     let (acks, wants_timings) = (produce.acks, produce.timings);
     connection.producing.push(connection, Producing { header, acks, wants_timings, started, received, rows, held });
