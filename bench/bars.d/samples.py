@@ -110,7 +110,7 @@ def stored(machine, gigabytes):
             broker.bench("produce", *topic, "--records", int(gigabytes * 1e9 / RECORD_BYTES))
             for _ in range(100):
                 used = broker.counter("journal_used_bytes") / broker.counter("journal_bytes_max")
-                if 0.35 <= used <= 0.45:
+                if 0.15 <= used <= 0.22:
                     break
                 broker.bench("produce", *topic, "--records", 4096)
             broker.kill()

@@ -483,7 +483,8 @@ impl Partition {
             return None;
         }
         let from = self.batches.partition_point(|batch| batch.position < self.written);
-        let batches = self.batches.range(from..).take_while(|batch| batch.position < end).copied().collect();
+        let to = self.batches.partition_point(|batch| batch.position < end);
+        let batches = self.batches.range(from..to).copied().collect();
         Some(FlushPiece {
             segment_base: segment.base,
             position: self.written - segment.start,
