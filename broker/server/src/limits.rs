@@ -21,6 +21,10 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) const MESSAGE_PART_COUNT_MAX: usize = 512;
 /// Memory that a sent message keeps for the next one.
 pub(crate) const MESSAGE_SPARE_BYTES: usize = 4096;
+/// Reads from disk that a shard does at once for consumers that catch up.
+pub(crate) const CATCH_UP_COUNT_MAX: usize = 2;
+/// Bytes that one of them reads of a partition; a larger batch comes alone.
+pub(crate) const CATCH_UP_BYTES_MAX: usize = 256 * 1024;
 /// Memory of request bodies that a shard keeps for the next ones, in bytes.
 pub(crate) const SPARE_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 

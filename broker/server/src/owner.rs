@@ -12,14 +12,14 @@ use std::rc::Rc;
 use ouzel_protocol::native::OffsetSpec;
 use ouzel_protocol::{BatchHeader, Durability, ErrorCode, Offset, PartitionId, ProducerId};
 use ouzel_runtime::{Inbox, Instant, SharedSlice};
-use ouzel_storage::{Ack, Reservation, StorageError};
+use ouzel_storage::{Ack, ReadPlan, Reservation, StorageError};
 
 use crate::lanes::{
     AppendOutcome, AppendRow, AppendTimes, OffsetOutcome, Parked, PartitionRef, PartitionStatus, ProduceMessage,
     Publish, ReadOutcome, ReadRow, ShardRequest,
 };
 use crate::shard::ShardState;
-use crate::{error_map, join, shard_status};
+use crate::{error_map, join, limits, shard_status};
 
 /// A batch between its two moments: dispatched, but not produced yet. Or refused.
 #[derive(Debug)]
@@ -220,7 +220,15 @@ async fn read_one(
     let store = &state.store;
     let code = |error: StorageError| error_map::of_storage(&error);
     // The plan is made under the borrow and keeps alive what it names; appends and drops meanwhile do not change it.
-    let plan = match store.plan_read(id, row.offset, bytes_max, at_least_one) {
+    let mut plan = store.plan_read(id, row.offset, bytes_max, at_least_one);
+    let mut _lane = None;
+    if plan.as_ref().is_ok_and(ReadPlan::needs_disk) {
+        // Catching up has a lane of its own, a few at a time and not much at once: the replies of many large reads that
+        // leave in one turn would hold up whoever reads and writes the tail.
+        _lane = Some(state.catch_up.acquire(1).await);
+        plan = store.plan_read(id, row.offset, bytes_max.min(limits::CATCH_UP_BYTES_MAX), at_least_one);
+    }
+    let plan = match plan {
         Ok(plan) => plan,
         Err(error) => return Ok(ReadOutcome { error: code(error), ..outcome }),
     };

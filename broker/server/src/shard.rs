@@ -116,6 +116,8 @@ pub(crate) struct ShardState {
     pub(crate) limits: PeerLimits,
     pub(crate) memory: ConnectionMemory,
     pub(crate) spare_bodies: SpareBodies,
+    /// The lane of reads from disk.
+    pub(crate) catch_up: Semaphore,
     /// What a fetch gathers before it answers at once; empty in between.
     pub(crate) gathered: RefCell<Gathered>,
     /// Requests for descriptions that are answered at once.
@@ -386,6 +388,7 @@ impl Life {
             limits: self.setup.limits,
             memory: ConnectionMemory::new(budget),
             spare_bodies: SpareBodies::default(),
+            catch_up: Semaphore::new(limits::CATCH_UP_COUNT_MAX),
             gathered: RefCell::default(),
             answering: Semaphore::new(limits::ANSWERING_COUNT_MAX),
             stopping: Event::new(),
