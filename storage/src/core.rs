@@ -112,7 +112,7 @@ pub(crate) struct Core {
     pub(crate) recycle_work: Notify,
     /// Checkpoints are written one at a time.
     pub(crate) checkpointing: Semaphore,
-    /// The file system that the segments are on, once many of them were synced.
+    /// The file system that the segments are on; set when the store is created.
     file_system: RefCell<Option<Rc<FileSystem>>>,
     /// Until then segments are synced one by one, however many.
     pub(crate) syncs_apart_until: Cell<Instant>,

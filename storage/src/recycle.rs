@@ -255,13 +255,8 @@ async fn sync_where(core: &Rc<Core>, wanted: impl Fn(&Partition) -> bool) -> Res
         }
     }
     let dirty = core.segments.dirty(|id| targets.contains_key(&id));
-    if dirty.len() > core.config.syncs_apart_max && core.shard.now() >= core.syncs_apart_until.get() {
-        core.settled(sync_together(core, dirty).await)?;
-    } else {
-        let pressed = core.admission.has_waiting();
-        let limit = if pressed { SYNCS_IN_FLIGHT_PRESSED } else { SYNCS_IN_FLIGHT };
-        core.settled(sync_apart(core, dirty, limit).await)?;
-    }
+    let limit = if core.admission.has_waiting() { SYNCS_IN_FLIGHT_PRESSED } else { SYNCS_IN_FLIGHT };
+    core.settled(sync_all_of(core, dirty, limit).await)?;
     for (handle, written, cuts) in targets.into_values() {
         let mut partition = handle.borrow_mut();
         if partition.cuts == cuts {
@@ -272,6 +267,15 @@ async fn sync_where(core: &Rc<Core>, wanted: impl Fn(&Partition) -> bool) -> Res
     core.flushed.notify_all();
     core.evict();
     Ok(())
+}
+
+/// Syncs segments and the directories they are in, the cheaper way. The caller holds the turn to sync.
+async fn sync_all_of(core: &Rc<Core>, dirty: Vec<Rc<OpenSegment>>, limit: usize) -> Result<(), StorageError> {
+    if dirty.len() > core.config.syncs_apart_max && core.shard.now() >= core.syncs_apart_until.get() {
+        sync_together(core, dirty).await
+    } else {
+        sync_apart(core, dirty, limit).await
+    }
 }
 
 /// Syncs segments one by one, and the directories they are in.
@@ -346,14 +350,8 @@ pub(crate) async fn make_room_for_segment(core: &Rc<Core>) -> Result<(), Storage
     core.check_poison()?;
     // Asked again: whoever was here before may have made room.
     let crowding = core.segments.crowding_out();
-    let synced =
-        for_each_limited(core, crowding, SYNCS_IN_FLIGHT_PRESSED, |core, segment: Rc<OpenSegment>| async move {
-            let synced = core.with_space(async || segment.sync().await).await?;
-            core.stats.borrow_mut().segment_fdatasyncs += synced;
-            Ok(())
-        });
-    core.settled(synced.await)?;
-    core.segments.close_synced();
+    core.settled(sync_all_of(core, crowding, SYNCS_IN_FLIGHT_PRESSED).await)?;
+    core.segments.shrink();
     Ok(())
 }
 

@@ -61,15 +61,8 @@ struct IoErrors {
     /// What fails; every kind in turn by default.
     #[arg(long, value_enum)]
     kind: Option<Failure>,
-    /// Seed of the recorded run.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Fail this operation alone.
-    #[arg(long, value_name = "N")]
-    only: Option<u64>,
-    /// Every so many operations.
-    #[arg(long, default_value_t = 1)]
-    stride: u64,
+    #[command(flatten)]
+    nth: Nth,
 }
 
 #[derive(Args, Clone)]
@@ -146,9 +139,9 @@ fn power_cut_steps(args: &PowerCut) -> anyhow::Result<bool> {
 /// Fails one operation after another; false when a promise was broken.
 fn io_errors(args: &IoErrors) -> bool {
     let kinds = args.kind.map_or(Failure::ALL.to_vec(), |kind| vec![kind]);
-    let (first, last) = (args.only.unwrap_or(1), args.only.unwrap_or(u64::MAX));
+    let (first, last) = (args.nth.only.unwrap_or(1), args.nth.only.unwrap_or(u64::MAX));
     for kind in kinds {
-        match io_errors::play(kind, args.seed, first, args.stride, last) {
+        match io_errors::play(kind, args.nth.seed, first, args.nth.stride, last) {
             Ok(tally) => println!(
                 "{kind:?}: {} operations failed, each alone; {} starts refused, {} logs poisoned; every promise held",
                 tally.failed, tally.refused, tally.poisoned
