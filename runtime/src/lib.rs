@@ -39,7 +39,7 @@ pub use probe::{ProbeError, ProbeReport, probe};
 pub use ring::Operations;
 pub use shard::{RunConfig, Shard, run, timeout_at};
 pub use signal::{Signal, Signals};
-pub use socket::{Outgoing, PeerProgress, Socket};
+pub use socket::{DIRECT_BYTES_MIN, Outgoing, PeerProgress, Socket};
 pub use sync::remote_oneshot;
 pub use tail::{ChunkLedger, SharedSlice, TailChunk, chunk_ledger};
 pub use time::{Elapsed, Instant};

@@ -28,6 +28,7 @@ use crate::sys;
 
 pub use outgoing::Outgoing;
 pub use progress::PeerProgress;
+pub use receive::DIRECT_BYTES_MIN;
 
 /// Receive buffers of the pool that a connection may own.
 pub(crate) const BUFFERS_MAX: usize = 2;

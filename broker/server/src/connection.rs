@@ -45,12 +45,19 @@ impl Connection {
     /// Queues a reply frame.
     pub(crate) fn reply(&self, frame: Vec<u8>, held: Held) {
         let answer = AnswerBytes::of(&self.state, frame.len());
-        self.replies.push(Held { _answer: Some(answer), ..held }, |out| out.push(Bytes::from(frame)));
+        self.replies.push(|out| {
+            out.push(Bytes::from(frame));
+            Held { _answer: Some(answer), ..held }
+        });
     }
 
-    /// Queues a small reply, which `write` appends to whatever goes out with it.
+    /// Queues a reply without records, which `write` appends to whatever goes out with it.
     pub(crate) fn reply_with(&self, held: Held, write: impl FnOnce(&mut Vec<u8>)) {
-        self.replies.push(held, |out| out.write(write));
+        self.replies.push(|out| {
+            let before = out.len();
+            out.write(write);
+            Held { _answer: Some(AnswerBytes::of(&self.state, out.len() - before)), ..held }
+        });
     }
 
     /// Refuses a request as a whole.
@@ -177,7 +184,7 @@ async fn read_requests(connection: &Rc<Connection>, frames: &mut FrameReader) ->
 async fn next_request(connection: &Rc<Connection>, frames: &mut FrameReader) -> Result<Option<Request>, Fault> {
     let state = &connection.state;
     while let Some((mut arrived, body_bytes)) = read_header(connection, frames, state.budget.frame_bytes_max).await? {
-        let may_end_at_once = arrived.header.version == PROTOCOL_VERSION;
+        let mut may_end_at_once = arrived.header.version == PROTOCOL_VERSION;
         // A body that is here already needs no memory but the ring's, which it leaves before the next frame is read.
         if may_end_at_once && let Some(body) = frames.whole(body_bytes) {
             let Some(left) = handlers::answer_at_once(connection, arrived, body)? else {
@@ -185,6 +192,7 @@ async fn next_request(connection: &Rc<Connection>, frames: &mut FrameReader) -> 
                 continue;
             };
             arrived = left;
+            may_end_at_once = false;
         }
         let (body, permits) = read_body(connection, frames, body_bytes).await?;
         arrived.held.body = Some(permits);

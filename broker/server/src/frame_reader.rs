@@ -8,7 +8,7 @@ use std::io;
 
 use bytes::BytesMut;
 use ouzel_protocol::native::{FRAME_HEADER_BYTES, FrameError, FrameHeader};
-use ouzel_runtime::{PoolBuf, Shard, Socket, counting};
+use ouzel_runtime::{DIRECT_BYTES_MIN, PoolBuf, Shard, Socket, counting};
 
 use crate::watch::{Receiving, Watch};
 
@@ -53,9 +53,6 @@ pub(crate) enum Fault {
     #[error("{0}")]
     Socket(#[from] io::Error),
 }
-
-/// Bodies from here on are received straight into their own memory; what the runtime's own limit is too.
-const STEADY_BYTES_MIN: usize = 16 * 1024;
 
 /// Reads frames in order.
 pub(crate) struct FrameReader {
@@ -138,7 +135,7 @@ impl FrameReader {
             self.consume(taken);
         }
         let missing = body_bytes - body.len();
-        self.is_steady = self.chunk.is_none() && body_bytes >= STEADY_BYTES_MIN;
+        self.is_steady = self.chunk.is_none() && body_bytes >= DIRECT_BYTES_MIN;
         if missing > 0 {
             let got = body.len();
             body = self.socket.recv_exact(body, missing).await.map_err(|error| match error.kind() {

@@ -9,10 +9,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use ouzel_protocol::native::OffsetSpec;
 use ouzel_protocol::{BatchHeader, Durability, ErrorCode, Offset, PartitionId, ProducerId};
 use ouzel_runtime::{Inbox, Instant, SharedSlice};
-use ouzel_storage::{Ack, ReadPlan, Reservation, StorageError};
+use ouzel_storage::{Ack, Reservation, StorageError};
 
 use crate::lanes::{
     AppendOutcome, AppendRow, AppendTimes, OffsetOutcome, Parked, PartitionRef, PartitionStatus, ProduceMessage,
@@ -220,19 +221,16 @@ async fn read_one(
     let store = &state.store;
     let code = |error: StorageError| error_map::of_storage(&error);
     // The plan is made under the borrow and keeps alive what it names; appends and drops meanwhile do not change it.
-    let mut plan = store.plan_read(id, row.offset, bytes_max, at_least_one);
-    let mut _lane = None;
-    if plan.as_ref().is_ok_and(ReadPlan::needs_disk) {
-        // Catching up has a lane of its own, a few at a time and not much at once: the replies of many large reads that
-        // leave in one turn would hold up whoever reads and writes the tail.
-        _lane = Some(state.catch_up.acquire(1).await);
-        plan = store.plan_read(id, row.offset, bytes_max.min(limits::CATCH_UP_BYTES_MAX), at_least_one);
-    }
-    let plan = match plan {
+    let plan = match store.plan_read(id, row.offset, bytes_max, at_least_one) {
         Ok(plan) => plan,
         Err(error) => return Ok(ReadOutcome { error: code(error), ..outcome }),
     };
-    match store.read(plan).await {
+    let read = if plan.needs_disk() {
+        catch_up(state, id, row.offset, bytes_max, at_least_one).await
+    } else {
+        store.read(plan).await
+    };
+    match read {
         Ok(records) => outcome.records = records,
         Err(error) => {
             tracing::error!(shard = state.index.0, partition = id.0, offset = row.offset.0, %error, "a read failed");
@@ -240,6 +238,20 @@ async fn read_one(
         }
     }
     Ok(outcome)
+}
+
+/// Reads from disk, in the lane of consumers that catch up: a few at a time and not much at once, because the replies of many
+/// large reads that leave in one turn would hold up whoever reads and writes the tail. Planned when its turn has come.
+async fn catch_up(
+    state: &ShardState,
+    id: PartitionId,
+    offset: Offset,
+    bytes_max: usize,
+    at_least_one: bool,
+) -> Result<Vec<Bytes>, StorageError> {
+    let _turn = state.catch_up.acquire(1).await;
+    let plan = state.store.plan_read(id, offset, bytes_max.min(limits::CATCH_UP_BYTES_MAX), at_least_one)?;
+    state.store.read(plan).await
 }
 
 /// Earliest, latest, or the first record at or after a time.

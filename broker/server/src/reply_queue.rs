@@ -39,9 +39,9 @@ pub(crate) struct ReplyQueue {
 }
 
 impl ReplyQueue {
-    /// Queues the reply that `fill` puts in; `held` is given back when it is sent, or at once when nothing can be sent any
-    /// more.
-    pub(crate) fn push(&self, held: Held, fill: impl FnOnce(&mut Outgoing)) {
+    /// Queues the reply that `fill` puts in. What it returns is given back when the reply is sent; where nothing can be sent
+    /// any more, `fill` is dropped with all it holds.
+    pub(crate) fn push(&self, fill: impl FnOnce(&mut Outgoing) -> Held) {
         if self.is_closed.get() {
             return;
         }
@@ -50,7 +50,7 @@ impl ReplyQueue {
             waiting.push_back(self.spare.take().unwrap_or_default());
         }
         if let Some(message) = waiting.back_mut() {
-            fill(&mut message.outgoing);
+            let held = fill(&mut message.outgoing);
             message.held.push(held);
         }
         drop(waiting);

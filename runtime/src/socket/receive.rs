@@ -17,7 +17,7 @@ use crate::pool_buf::{Piece, PoolBuf};
 use crate::ring::ops::Keep;
 
 /// With less than this still to come, a running multishot receive is left alone.
-const DIRECT_BYTES_MIN: usize = 16 * 1024;
+pub const DIRECT_BYTES_MIN: usize = 16 * 1024;
 /// The most a single receive asks for; the kernel's own limit is just below 2 GiB.
 const RECEIVE_BYTES_MAX: usize = 1 << 30;
 

@@ -70,9 +70,10 @@ pub(crate) fn answer_at_once(
     let Arrived { header, mut held, .. } = arrived;
     held.body = None;
     held.records = Some(trim((of_connection, of_shard), used));
-    connection.replies.push(held, |out| {
+    connection.replies.push(|out| {
         out.write(|out| append_fetch_reply(out, header.correlation, gathered.rows.iter().copied()));
         gathered.pieces.drain(..).for_each(|piece| out.share(piece));
+        held
     });
     gathered.clear();
     Ok(None)
@@ -149,8 +150,9 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
         records: outcome.records,
     });
     let reply = FetchReply { partitions: partitions.collect() };
-    connection.replies.push(held, |out| {
+    connection.replies.push(|out| {
         reply.encode_parts(header.correlation).into_iter().for_each(|part| out.push(part));
+        held
     });
     Ok(())
 }

@@ -75,7 +75,9 @@ pub(crate) fn dispatch_at_once(
     }
     let appended = state.shard.now();
     rows.iter_mut().for_each(|row| row.outcome = row.outcome.appended_at(appended));
-    let Arrived { header, started, received, held } = arrived;
+    let Arrived { header, started, received, mut held } = arrived;
+    // The batches were copied: the body's memory is free again.
+    held.body = None;
     let (acks, wants_timings) = (produce.acks, produce.timings);
     connection.producing.push(connection, Producing { header, acks, wants_timings, started, received, rows, held });
     Ok(None)
