@@ -238,7 +238,10 @@ fn push_fragment(writer: &mut CommitWriter<'_>, placed: &mut PlacedEntry, bytes:
         }
     }
     writer.push(&header, &parts).expect("room was asked for");
-    counting::copied(bytes);
+    // What is carried forward is not on the way of a produce; the store's statistics count it.
+    if placed.entry.header.kind == EntryKind::Data {
+        counting::copied(bytes);
+    }
     placed.sent_bytes += bytes;
     if matches!(placed.entry.header.kind, EntryKind::Data | EntryKind::Carry | EntryKind::Truncate) {
         // Replay needs the whole entry: every file that holds a fragment stays until all its bytes are synced.

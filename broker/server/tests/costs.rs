@@ -85,7 +85,10 @@ fn exchange(client: &mut Client, frame: &[u8], payload_bytes: u64, check: impl F
 fn the_steady_paths_neither_allocate_for_records_nor_copy_more_than_they_must() {
     exempt_this_thread();
     let dir = directory();
-    let on_own = BrokerConfig { executor: ExecutorKind::Own, ..config(dir.path(), 2) };
+    // Files of the journal are given back several times meanwhile, but not after every few requests, as in a tiny one, where
+    // remainders that are carried forward would be a share of all copies.
+    let journal_bytes_max = 2 * 64 * 1024 * 1024;
+    let on_own = BrokerConfig { executor: ExecutorKind::Own, journal_bytes_max, ..config(dir.path(), 2) };
     let broker = try_start(on_own).expect("the broker starts");
     let ports = broker.addresses().shards.clone();
     let mut owner = Client::connect(ports[0]);
@@ -122,6 +125,6 @@ fn the_steady_paths_neither_allocate_for_records_nor_copy_more_than_they_must() 
     );
     assert!(per_record <= 0.01, "{per_record} allocations a record");
     assert!(fetched.allocations <= 2.0, "{fetched:?}");
-    assert!(small.copies <= 2.05 && few.copies <= 2.1 && many.copies <= 2.1, "{small:?} {few:?} {many:?}");
+    assert!(small.copies <= 2.02 && few.copies <= 2.02 && many.copies <= 2.02, "{small:?} {few:?} {many:?}");
     assert!(fetched.copies <= 0.0 && across.copies <= 1.0, "{fetched:?} {across:?}");
 }

@@ -268,3 +268,29 @@ fn what_is_no_batch_is_refused_and_its_neighbours_are_taken() {
     assert_eq!((beyond.error, beyond.error.is_retriable()), (ErrorCode::OffsetOutOfRange, false));
     broker.stop().expect("a clean stop");
 }
+
+#[test]
+fn a_reader_that_catches_up_from_disk_gets_little_at_once_and_everything_in_the_end() {
+    let dir = directory();
+    let broker = start(dir.path(), 1);
+    let mut client = Client::connect(broker.addresses().native);
+    let topic = client.created("old", 1, &[]);
+    let value = "v".repeat(60_000);
+    // Twice the memory of the shard: the beginning is on the disk alone.
+    let count = 2200;
+    for _ in 0..count {
+        client.produced(topic, 0, &[&value]);
+    }
+    let fetched = client.fetch(&fetch_one(topic, 0, 0, 0, 1)).partitions.remove(0);
+    let bytes: usize = fetched.records.iter().map(Bytes::len).sum();
+    assert!((60_000..=256 * 1024).contains(&bytes), "{bytes} bytes in one reply");
+    let (mut at, mut replies) = (0, 0);
+    while at < count {
+        let result = client.fetch(&fetch_one(topic, 0, at, 0, 1)).partitions.remove(0);
+        let (last, _) = values(&result.records, at).pop().expect("records below the high watermark");
+        at = last + 1;
+        replies += 1;
+    }
+    assert!(replies > 100, "{replies} replies");
+    broker.stop().expect("a clean stop");
+}
