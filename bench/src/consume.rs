@@ -11,7 +11,7 @@ use ouzel_protocol::native::OffsetSpec;
 use ouzel_protocol::{ErrorCode, Offset, PartitionIndex, batches, check_batch};
 
 use crate::fetch::{FetchSettings, FetchSink, fetch_lane};
-use crate::load::Run;
+use crate::load::{Limits, Run};
 use crate::produce::fill;
 use crate::progress::{Phase, Progress};
 use crate::report::Report;
@@ -59,7 +59,7 @@ pub fn run(options: &ConsumeOptions, progress: &Arc<Progress>) -> Result<Report>
         let lanes = session.topic.lanes(options.load.connections(shards), options.load.in_flight, true);
         let lanes = connect_lanes(lanes).await?;
         let connections = lanes.len();
-        let run = Rc::new(Run::start(options.load.limits, progress.clone()));
+        let run = Rc::new(Run::start(limits(options.load.limits), progress.clone()));
         let settings = FetchSettings {
             topic_id: session.topic.topic_id,
             bytes_max: options.fetch_bytes,
@@ -86,6 +86,12 @@ pub fn run(options: &ConsumeOptions, progress: &Arc<Progress>) -> Result<Report>
         session.close().await?;
         Ok(report)
     })
+}
+
+/// When reading ends. Where both are given, the records say how much is written first, and the seconds how long it is read:
+/// what fits in memory is read in a moment.
+fn limits(asked: Limits) -> Limits {
+    Limits { records: asked.records.filter(|_| asked.seconds.is_none()), ..asked }
 }
 
 /// What is to be read of a partition, and how far it got.
@@ -175,7 +181,6 @@ mod tests {
     use ouzel_protocol::{BatchBuilder, Codec, Dialect, LeaderEpoch, parse_header, patched_prefix};
 
     use super::*;
-    use crate::load::Limits;
 
     fn batch(base: u64, records: u64) -> Vec<u8> {
         let mut builder = BatchBuilder::new(Dialect::Kafka2, Codec::None, None);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::buf::{ALIGN, AlignedBuf};
-use crate::counting;
+use crate::{counting, prefetch};
 
 pub use ledger::{ChunkLedger, chunk_ledger};
 
@@ -118,6 +118,13 @@ impl TailChunk {
         }
         counting::copied(bytes.len());
         self.appended(bytes.len());
+    }
+
+    /// Asks the core's cache for what an append of `bytes` will write.
+    #[inline]
+    pub fn prefetch_append(&self, bytes: usize) {
+        let end = self.memory.buf.as_raw().wrapping_add(self.filled);
+        prefetch::lines(end, bytes.min(self.remaining()));
     }
 
     /// Appends `bytes` zeros (padding to a block).

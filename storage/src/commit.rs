@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ouzel_runtime::{AlignedBuf, Instant, counting, timeout_at};
+use ouzel_runtime::{AlignedBuf, Instant, counting, prefetch, timeout_at};
 use smallvec::SmallVec;
 
 use crate::config::BLOCK;
@@ -19,6 +19,10 @@ use crate::mutation::{self, Mutation};
 
 /// A commit starts a new file rather than squeezing into less than this.
 const COMMIT_ROOM_MIN: u64 = 64 * 1024;
+
+/// Entries between the one that is worked on and the one whose partition is asked for: with thousands of partitions none is in
+/// the core's cache any more when its commit is built.
+const LOOK_AHEAD: usize = 8;
 
 enum Step {
     Commit,
@@ -178,7 +182,11 @@ fn build(core: &Core, image: &mut [u8], effects: &mut Vec<Effect>) -> (journal::
     };
     let mut writer = CommitWriter::new(&mut image[..limit], fields);
     let now = core.shard.now();
-    while let Some(placed) = state.queue.front_mut() {
+    while !state.queue.is_empty() {
+        if let Some(later) = state.queue.get(LOOK_AHEAD) {
+            prefetch(&*later.entry.partition);
+        }
+        let Some(placed) = state.queue.front_mut() else { break };
         let rest = placed.entry.payload_bytes - placed.sent_bytes;
         let room = writer.room();
         // A small entry waits for the next commit rather than being cut; a large one fills what is left.
@@ -280,10 +288,16 @@ async fn sync(core: &Rc<Core>, unsynced: &mut Unsynced) -> Result<(), StorageErr
     unsynced.sequence = 0;
     unsynced.sync_by = None;
     let mut durable_index = None;
-    for effect in unsynced.effects.drain(..) {
+    let mut effects = unsynced.effects.drain(..);
+    loop {
+        if let Some(later) = effects.as_slice().get(LOOK_AHEAD) {
+            prefetch(&*later.partition);
+        }
+        let Some(effect) = effects.next() else { break };
         durable_index = Some(effect.index);
         apply(core, effect);
     }
+    drop(effects);
     if let Some(index) = durable_index {
         let mut state = core.journal.state.borrow_mut();
         state.durable_index = state.durable_index.max(index);

@@ -40,4 +40,4 @@ pub use producers::ProducerLimits;
 pub use read::ReadPlan;
 pub use recover::{AssignedIds, CommittedStart, CutReport, Recovered, RecoveryReport, recover, retire_old};
 pub use replay::{RecoveredPartition, RecoveredSegment};
-pub use store::{Ack, Appended, Store};
+pub use store::{Ack, Appended, PartitionHandle, Store};

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use ouzel_protocol::batch::BatchHeader;
 use ouzel_protocol::{LeaderEpoch, Offset, PartitionId};
 use ouzel_runtime::sync::Notify;
-use ouzel_runtime::{ChunkLedger, SharedSlice, TailChunk};
+use ouzel_runtime::{ChunkLedger, SharedSlice, TailChunk, prefetch};
 use smallvec::SmallVec;
 
 use crate::block_checksums::BlockChecksums;
@@ -259,6 +259,19 @@ impl Partition {
             position: start - segment.start,
             end: self.appended,
             parts: self.slices(start, self.appended),
+        }
+    }
+
+    /// Asks the core's cache for what an append of `bytes` is about to touch beside the partition itself.
+    pub(crate) fn prefetch_append(&self, bytes: usize) {
+        if let Some(chunk) = self.chunks.back() {
+            chunk.bytes.prefetch_append(bytes);
+        }
+        if let Some(segment) = self.segments.back() {
+            prefetch(segment);
+        }
+        if let Some(batch) = self.batches.back() {
+            prefetch(batch);
         }
     }
 

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use ouzel_protocol::batch::BatchHeader;
 use ouzel_protocol::{Durability, Incarnation, LeaderEpoch, Offset, PartitionId, ShardIndex};
-use ouzel_runtime::{ChunkLedger, Shard, SharedSlice, TailChunk};
+use ouzel_runtime::{ChunkLedger, Shard, SharedSlice, TailChunk, prefetch};
 
 use crate::admission::Reservation;
 use crate::commit::commit_loop;
@@ -35,6 +35,26 @@ use crate::space::space_watch;
 use crate::truncate::{self, batch_refs};
 
 pub(crate) type SharedPartition = Rc<RefCell<Partition>>;
+
+/// An open partition, looked up once for several steps on it. Does not keep it open.
+#[derive(Clone)]
+pub struct PartitionHandle(SharedPartition);
+
+impl PartitionHandle {
+    /// An append follows, after other things: its memory is asked for. [`Store::find`] did the same for the partition's
+    /// own, so leave time between the two.
+    pub fn expect_append(&self, bytes: usize) {
+        if let Ok(partition) = self.0.try_borrow() {
+            partition.prefetch_append(bytes);
+        }
+    }
+}
+
+impl std::fmt::Debug for PartitionHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartitionHandle").finish_non_exhaustive()
+    }
+}
 
 /// A few bytes as shared memory: the prefixes of journal entries.
 pub(crate) fn shared_bytes(bytes: &[u8]) -> SharedSlice {
@@ -275,18 +295,44 @@ impl Store {
         header: &BatchHeader,
         batch: &[u8],
     ) -> Result<Appended, StorageError> {
+        self.append_to(reservation, &self.find(id)?, epoch, header, batch)
+    }
+
+    /// The open partition `id`. Its memory is asked for: a caller with several looks all of them up first.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownPartition`].
+    pub fn find(&self, id: PartitionId) -> Result<PartitionHandle, StorageError> {
+        let handle = self.0.partition(id)?;
+        prefetch(&*handle);
+        Ok(PartitionHandle(handle))
+    }
+
+    /// [`append`](Self::append), where the partition has been looked up.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_to(
+        &self,
+        reservation: Reservation,
+        partition: &PartitionHandle,
+        epoch: LeaderEpoch,
+        header: &BatchHeader,
+        batch: &[u8],
+    ) -> Result<Appended, StorageError> {
         let core = &self.0;
         if let Some(error) = self.refusal() {
             return Err(error);
         }
         debug_assert!(reservation.bytes() >= batch.len());
-        let handle = core.partition(id)?;
+        let handle = partition.0.clone();
         let (placed, entry_header, durability, flush_interval_ms, log_start) = {
             let mut partition = handle.borrow_mut();
             let limit = (partition.config.batch_bytes_max as usize).min(core.config.batch_bytes_max());
             if batch.len() > limit {
                 return Err(StorageError::BatchTooLarge { bytes: batch.len(), limit });
             }
+            let id = partition.id;
             if partition.phase != Phase::Open {
                 return Err(StorageError::UnknownPartition { partition: id });
             }

@@ -11,9 +11,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use ouzel_protocol::native::OffsetSpec;
-use ouzel_protocol::{BatchHeader, Durability, ErrorCode, Offset, PartitionId, ProducerId};
+use ouzel_protocol::{BatchHeader, Durability, ErrorCode, LeaderEpoch, Offset, PartitionId, ProducerId};
 use ouzel_runtime::{Inbox, Instant, SharedSlice};
-use ouzel_storage::{Ack, Reservation, StorageError};
+use ouzel_storage::{Ack, PartitionHandle, Reservation, StorageError};
 
 use crate::lanes::{
     AppendOutcome, AppendRow, AppendTimes, OffsetOutcome, Parked, PartitionRef, PartitionStatus, ProduceMessage,
@@ -67,10 +67,9 @@ async fn reserve(state: &ShardState, row: &AppendRow) -> Result<Reservation, Err
     state.store.reserve(row.batch.len()).await.map_err(|error| refused(state, &error))
 }
 
-/// Appends a batch for which there is room: its place in the log is fixed when this returns, and the caller notes when that
-/// was. Waiting for the room may have
-/// taken long, so whether the partition is still ours is asked here.
-pub(crate) fn append_reserved(
+/// Appends a batch for which there is room. Waiting for the room may have taken long, so whether the partition is still ours
+/// is asked here.
+fn append_reserved(
     state: &ShardState,
     reservation: Reservation,
     at: PartitionRef,
@@ -79,8 +78,23 @@ pub(crate) fn append_reserved(
     taken: Instant,
 ) -> Result<(Ack, AppendOutcome), ErrorCode> {
     let partition = state.topics.owned(at)?;
-    let (id, epoch) = (partition.partition_id, partition.leader_epoch);
-    let appended = state.store.append(reservation, id, epoch, header, batch).map_err(|error| refused(state, &error))?;
+    let handle = state.store.find(partition.partition_id).map_err(|error| refused(state, &error))?;
+    append_to(state, reservation, &handle, partition.leader_epoch, header, batch, taken)
+}
+
+/// Appends a batch for which there is room to a partition that is ours: its place in the log is fixed when this returns, and
+/// the caller notes when that was.
+pub(crate) fn append_to(
+    state: &ShardState,
+    reservation: Reservation,
+    handle: &PartitionHandle,
+    epoch: LeaderEpoch,
+    header: &BatchHeader,
+    batch: &[u8],
+    taken: Instant,
+) -> Result<(Ack, AppendOutcome), ErrorCode> {
+    let appended =
+        state.store.append_to(reservation, handle, epoch, header, batch).map_err(|error| refused(state, &error))?;
     let outcome = AppendOutcome {
         error: ErrorCode::None,
         base_offset: appended.base_offset,

@@ -26,6 +26,7 @@ use crate::connection::Connection;
 use crate::connection_count::ConnectionCount;
 use crate::error::StartError;
 use crate::handlers::Gathered;
+use crate::handlers::produce::Target;
 use crate::lanes::{self, Peer, ShardAddress, ShardInboxes, ShardUp, report};
 use crate::limits;
 use crate::listeners::{Addresses, ShardListeners};
@@ -120,6 +121,8 @@ pub(crate) struct ShardState {
     pub(crate) catch_up: Semaphore,
     /// What a fetch gathers before it answers at once; empty in between.
     pub(crate) gathered: RefCell<Gathered>,
+    /// Where the batches of a produce request go, while it is dispatched at once; empty in between.
+    pub(crate) targets: RefCell<Vec<Target>>,
     /// Requests for descriptions that are answered at once.
     pub(crate) answering: Semaphore,
     /// Set when the broker stops: nothing new is appended, long polls end.
@@ -390,6 +393,7 @@ impl Life {
             spare_bodies: SpareBodies::default(),
             catch_up: Semaphore::new(limits::CATCH_UP_COUNT_MAX),
             gathered: RefCell::default(),
+            targets: RefCell::default(),
             answering: Semaphore::new(limits::ANSWERING_COUNT_MAX),
             stopping: Event::new(),
             serving_since: self.shard.now(),

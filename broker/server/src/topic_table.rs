@@ -67,6 +67,17 @@ impl TopicTable {
     pub(crate) fn owned(&self, at: PartitionRef) -> Result<Partition, ErrorCode> {
         let image = self.image.borrow();
         let topic = image.topic(at.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
+        self.owned_of(topic, at)
+    }
+
+    /// As [`owned`](Self::owned), with the topic.
+    pub(crate) fn owned_with_topic(&self, at: PartitionRef) -> Result<(Partition, Arc<Topic>), ErrorCode> {
+        let image = self.image.borrow();
+        let topic = image.topic(at.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
+        Ok((self.owned_of(topic, at)?, Arc::clone(topic)))
+    }
+
+    fn owned_of(&self, topic: &Topic, at: PartitionRef) -> Result<Partition, ErrorCode> {
         let partition = topic.partition(at.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let is_ours = partition.leader == Some(self.node) && partition.shard == self.shard;
         if is_ours { Ok(*partition) } else { Err(ErrorCode::NotLeader) }

@@ -19,6 +19,7 @@ pub(crate) enum BenchCommand {
     Produce(BenchProduceArgs),
     /// Read a topic from its start, measure each fetch
     #[command(after_help = "Examples:\n  ouzel bench consume --embedded --records 1000000\n  \
+                            ouzel bench consume --embedded --records 60000 --seconds 10   round and round\n  \
                             ouzel bench consume --topic orders")]
     Consume(BenchConsumeArgs),
     /// Produce and consume at once; latency from intended send to receipt; every record exactly once and in order
@@ -121,7 +122,8 @@ pub(crate) struct BenchCommonArgs {
     /// Send batches of no idempotent producer
     #[arg(long)]
     pub(crate) no_idempotence: bool,
-    /// Records to send or read [default: none, --seconds decides]
+    /// Records to send or read [default: none, --seconds decides]; with --seconds, consume writes so many first where there
+    /// are none, and reads them again and again
     #[arg(long, value_name = "N")]
     pub(crate) records: Option<u64>,
     /// Seconds to measure [default: 10, without --records]

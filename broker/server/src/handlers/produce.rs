@@ -5,13 +5,16 @@
 //! `timeout_ms` is for replicas: the own disk answers, or the log is poisoned and answers at once.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use ouzel_broker_core::Topic;
 use ouzel_protocol::native::{
     Api, ProducePartition, ProduceReply, ProduceRequest, ProduceResult, ProduceView, StageTimings, reply_frame,
 };
-use ouzel_protocol::{BatchHeader, ErrorCode, ProducerId, check_produced};
+use ouzel_protocol::{BatchHeader, ErrorCode, LeaderEpoch, ProducerId, check_produced};
 use ouzel_runtime::Instant;
 use ouzel_runtime::remote_oneshot::{self, Receiver};
+use ouzel_storage::PartitionHandle;
 
 use crate::connection::Connection;
 use crate::error_map;
@@ -22,7 +25,10 @@ use crate::owner::{self, Dispatched};
 use crate::producing::{Producing, Row};
 use crate::request::{Arrived, Request};
 use crate::shard::ShardState;
-use crate::topic_table::Route;
+
+/// Batches between the one that is appended and the one whose memory is asked for: a request's batches may go to as many
+/// partitions, and none of them may be in the core's cache.
+const LOOK_AHEAD: usize = 8;
 
 /// A produce request between its two moments; numbers are those of the request's rows.
 struct Pending {
@@ -33,6 +39,31 @@ struct Pending {
     local: (Vec<usize>, Vec<Dispatched>),
     /// On their way to other shards.
     remote: Vec<(Vec<usize>, Receiver<Vec<AppendOutcome>>)>,
+}
+
+/// Where a batch of a request goes that is dispatched at once.
+pub(crate) struct Target {
+    topic: Arc<Topic>,
+    partition: PartitionHandle,
+    epoch: LeaderEpoch,
+}
+
+impl Target {
+    /// `None` where the partition is not this shard's, or not known.
+    fn find(state: &ShardState, at: PartitionRef) -> Option<Self> {
+        let (owned, topic) = state.topics.owned_with_topic(at).ok()?;
+        Some(Self { topic, partition: state.store.find(owned.partition_id).ok()?, epoch: owned.leader_epoch })
+    }
+}
+
+/// Looks up where each batch goes; returns the bytes of all. `None` where one is not this shard's.
+fn find_targets(state: &ShardState, produce: &ProduceView<'_>, targets: &mut Vec<Target>) -> Option<usize> {
+    let mut bytes = 0;
+    for row in produce.rows() {
+        targets.push(Target::find(state, PartitionRef { topic_id: row.topic_id, partition: row.partition })?);
+        bytes += row.batch.len();
+    }
+    Some(bytes)
 }
 
 /// Dispatches a request whose batches all belong to this shard and for which there is room: the usual case, read in place
@@ -47,25 +78,27 @@ pub(crate) fn dispatch_at_once(
 ) -> Result<Option<Arrived>, Fault> {
     let state = &connection.state;
     let produce = ProduceView::parse(body)?;
-    let mut bytes = 0;
-    for row in produce.rows() {
-        let at = PartitionRef { topic_id: row.topic_id, partition: row.partition };
-        match state.topics.route(at) {
-            Ok(route) if route.shard == state.index => bytes += row.batch.len(),
-            _ => return Ok(Some(arrived)),
-        }
-    }
-    let Some(mut reservation) = state.store.try_reserve(bytes) else { return Ok(Some(arrived)) };
+    let mut targets = state.targets.borrow_mut();
+    let room = find_targets(state, &produce, &mut targets).and_then(|bytes| state.store.try_reserve(bytes));
+    let Some(mut reservation) = room else {
+        targets.clear();
+        return Ok(Some(arrived));
+    };
     let mut rows = connection.producing.rows();
     let mut refused: Vec<(PartitionRef, ProducerId)> = Vec::new();
     // The clock is read once for all rows: it would cost as much as a small append.
     let taken = state.shard.now();
-    for row in produce.rows() {
+    let mut coming = produce.rows().zip(&*targets);
+    coming.by_ref().take(LOOK_AHEAD).for_each(|(row, target)| target.partition.expect_append(row.batch.len()));
+    for (row, target) in produce.rows().zip(&*targets) {
+        if let Some((row, target)) = coming.next() {
+            target.partition.expect_append(row.batch.len());
+        }
         let at = PartitionRef { topic_id: row.topic_id, partition: row.partition };
         let part = reservation.split(row.batch.len());
-        let appended = check(state, &state.topics.route(at), at, row.batch).and_then(|header| {
+        let appended = check(state, &target.topic, at, row.batch).and_then(|header| {
             owner::append_in_order(&mut refused, at, &header, || {
-                owner::append_reserved(state, part, at, &header, row.batch, taken)
+                owner::append_to(state, part, &target.partition, target.epoch, &header, row.batch, taken)
             })
         });
         rows.push(match appended {
@@ -73,6 +106,7 @@ pub(crate) fn dispatch_at_once(
             Err(error) => Row { at, outcome: AppendOutcome::refused(error, taken), ack: None },
         });
     }
+    targets.clear();
     let appended = state.shard.now();
     rows.iter_mut().for_each(|row| row.outcome = row.outcome.appended_at(appended));
     let Arrived { header, started, received, mut held } = arrived;
@@ -121,7 +155,8 @@ async fn dispatch_batches(state: &ShardState, partitions: Vec<ProducePartition>)
     let mut outcomes = Vec::with_capacity(rows.len());
     let mut batches = Vec::with_capacity(rows.len());
     for ((partition, route), at) in partitions.into_iter().zip(&routes).zip(&rows) {
-        let (batch, outcome) = match check(state, route, *at, &partition.batch) {
+        let checked = route.as_ref().map_err(|error| *error);
+        let (batch, outcome) = match checked.and_then(|route| check(state, &route.topic, *at, &partition.batch)) {
             Ok(header) => (Some(AppendRow { at: *at, header, batch: partition.batch }), None),
             Err(error) => (None, Some(AppendOutcome::refused(error, state.shard.now()))),
         };
@@ -149,21 +184,15 @@ async fn dispatch_batches(state: &ShardState, partitions: Vec<ProducePartition>)
 }
 
 /// What the connection's shard checks of a batch, before its owner sees it.
-fn check(
-    state: &ShardState,
-    route: &Result<Route, ErrorCode>,
-    at: PartitionRef,
-    batch: &[u8],
-) -> Result<BatchHeader, ErrorCode> {
+fn check(state: &ShardState, topic: &Topic, at: PartitionRef, batch: &[u8]) -> Result<BatchHeader, ErrorCode> {
     if state.stopping.is_set() {
         return Err(ErrorCode::ShuttingDown);
     }
-    let route = route.as_ref().map_err(|error| *error)?;
-    if batch.len() > route.topic.config.message_bytes_max() as usize {
+    if batch.len() > topic.config.message_bytes_max() as usize {
         return Err(ErrorCode::MessageTooLarge);
     }
     let header = check_produced(batch).map_err(|error| {
-        tracing::debug!(shard = state.index.0, topic = %route.topic.name, partition = at.partition.0, %error, "a batch was refused");
+        tracing::debug!(shard = state.index.0, topic = %topic.name, partition = at.partition.0, %error, "a batch was refused");
         error_map::of_batch(&error)
     })?;
     // Transactions need a coordinator, which this broker does not have.
