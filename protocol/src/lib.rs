@@ -12,6 +12,7 @@ pub mod crc;
 pub mod durability;
 pub mod error_code;
 pub mod ids;
+pub mod kafka;
 pub mod limits;
 pub mod native;
 pub mod partitioning;
