@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::limits::{DATA_ELEMENTS_MAX, FEW_ELEMENTS_MAX};
+use super::limits::{ADMIN_ELEMENTS_MAX, DATA_ELEMENTS_MAX, FEW_ELEMENTS_MAX};
 
 /// What there is to know about one API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,18 @@ apis! {
     ListOffsets                 = 2,  1..=10, Some(1..=7),  6,        DATA_ELEMENTS_MAX;
     Metadata                    = 3,  0..=13, Some(0..=12), 9,        DATA_ELEMENTS_MAX;
     ApiVersions                 = 18, 0..=4,  Some(0..=4),  3,        FEW_ELEMENTS_MAX;
+    CreateTopics                = 19, 0..=7,  Some(0..=7),  5,        ADMIN_ELEMENTS_MAX;
+    DeleteTopics                = 20, 0..=6,  Some(0..=6),  4,        ADMIN_ELEMENTS_MAX;
+    DeleteRecords               = 21, 0..=2,  Some(0..=2),  2,        ADMIN_ELEMENTS_MAX;
     InitProducerId              = 22, 0..=5,  Some(0..=4),  2,        FEW_ELEMENTS_MAX;
+    OffsetForLeaderEpoch        = 23, 2..=4,  Some(2..=4),  4,        DATA_ELEMENTS_MAX;
+    DescribeConfigs             = 32, 1..=4,  Some(1..=4),  4,        ADMIN_ELEMENTS_MAX;
+    AlterConfigs                = 33, 0..=2,  Some(0..=2),  2,        ADMIN_ELEMENTS_MAX;
+    DescribeLogDirs             = 35, 1..=4,  Some(1..=4),  2,        DATA_ELEMENTS_MAX;
+    CreatePartitions            = 37, 0..=3,  Some(0..=3),  2,        ADMIN_ELEMENTS_MAX;
+    IncrementalAlterConfigs     = 44, 0..=1,  Some(0..=1),  1,        ADMIN_ELEMENTS_MAX;
+    ListPartitionReassignments  = 46, 0..=0,  Some(0..=0),  0,        DATA_ELEMENTS_MAX;
+    DescribeCluster             = 60, 0..=2,  Some(0..=1),  0,        FEW_ELEMENTS_MAX;
 }
 
 impl ApiKey {

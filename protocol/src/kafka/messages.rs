@@ -88,5 +88,16 @@ messages! {
     ListOffsets: ListOffsetsRequest<'a>, ListOffsetsReply<'a>;
     Metadata: MetadataRequest<'a>, MetadataReply<'a>;
     ApiVersions: ApiVersionsRequest<'a>, ApiVersionsReply<'a>;
+    CreateTopics: CreateTopicsRequest<'a>, CreateTopicsReply<'a>;
+    DeleteTopics: DeleteTopicsRequest<'a>, DeleteTopicsReply<'a>;
+    DeleteRecords: DeleteRecordsRequest<'a>, DeleteRecordsReply<'a>;
     InitProducerId: InitProducerIdRequest<'a>, InitProducerIdReply;
+    OffsetForLeaderEpoch: OffsetForLeaderEpochRequest<'a>, OffsetForLeaderEpochReply<'a>;
+    DescribeConfigs: DescribeConfigsRequest<'a>, DescribeConfigsReply<'a>;
+    AlterConfigs: AlterConfigsRequest<'a>, AlterConfigsReply<'a>;
+    DescribeLogDirs: DescribeLogDirsRequest<'a>, DescribeLogDirsReply<'a>;
+    CreatePartitions: CreatePartitionsRequest<'a>, CreatePartitionsReply<'a>;
+    IncrementalAlterConfigs: IncrementalAlterConfigsRequest<'a>, IncrementalAlterConfigsReply<'a>;
+    ListPartitionReassignments: ListPartitionReassignmentsRequest<'a>, ListPartitionReassignmentsReply<'a>;
+    DescribeCluster: DescribeClusterRequest, DescribeClusterReply<'a>;
 }

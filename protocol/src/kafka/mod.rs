@@ -11,12 +11,16 @@
 mod api;
 mod api_versions;
 mod array;
+mod cluster;
+mod configs;
+mod delete_records;
 mod error;
 mod fetch;
 mod field;
 mod header;
 mod init_producer_id;
 mod leader;
+mod leader_epoch;
 pub mod limits;
 mod list_offsets;
 mod message;
@@ -30,6 +34,7 @@ mod records;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
 mod table;
+mod topics;
 mod writer;
 
 pub use api::{Api, ApiKey};
@@ -37,6 +42,21 @@ pub use api_versions::{
     ApiVersion, ApiVersionsReply, ApiVersionsRequest, FinalizedFeature, SupportedFeature, is_software_name,
 };
 pub use array::{Array, Iter};
+pub use cluster::{
+    ClusterBroker, DescribeClusterReply, DescribeClusterRequest, DescribeLogDirsReply, DescribeLogDirsRequest,
+    ListPartitionReassignmentsReply, ListPartitionReassignmentsRequest, LogDir, LogDirPartition, LogDirTopic,
+    LogDirsTopic, MovingPartition, MovingTopic, ReassignmentsTopic,
+};
+pub use configs::{
+    AlterConfigsReply, AlterConfigsRequest, AlterConfigsResource, AlterableConfig, AlteredResource, ConfigSynonym,
+    DescribeConfigsReply, DescribeConfigsRequest, DescribeConfigsResource, DescribedConfig, DescribedResource,
+    IncrementalAlterConfigsReply, IncrementalAlterConfigsRequest, IncrementalConfig, IncrementalResource,
+    config_operation, config_source, config_type, resource_type,
+};
+pub use delete_records::{
+    DeleteRecordsPartition, DeleteRecordsPartitionReply, DeleteRecordsReply, DeleteRecordsRequest, DeleteRecordsTopic,
+    DeleteRecordsTopicReply,
+};
 pub use error::KafkaError;
 pub use fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchPartitionReply, FetchReply, FetchRequest, FetchTopic,
@@ -46,6 +66,10 @@ pub use field::{Field, Records, Structure};
 pub use header::{HeaderError, RequestHeader, decode_reply_header, encode_reply_header};
 pub use init_producer_id::{InitProducerIdReply, InitProducerIdRequest};
 pub use leader::{CurrentLeader, NodeEndpoint};
+pub use leader_epoch::{
+    LeaderEpochPartition, LeaderEpochPartitionReply, LeaderEpochTopic, LeaderEpochTopicReply,
+    OffsetForLeaderEpochReply, OffsetForLeaderEpochRequest,
+};
 pub use list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionReply, ListOffsetsReply, ListOffsetsRequest, ListOffsetsTopic,
     ListOffsetsTopicReply,
@@ -61,4 +85,9 @@ pub use produce::{
 };
 pub use reader::{DecodeError, DecodeProblem, Reader, Shape};
 pub use records::{RecordsError, check_records};
+pub use topics::{
+    CreatableAssignment, CreatableConfig, CreatableTopic, CreatePartitionsAssignment, CreatePartitionsReply,
+    CreatePartitionsRequest, CreatePartitionsResult, CreatePartitionsTopic, CreateTopicsReply, CreateTopicsRequest,
+    CreatedConfig, CreatedTopic, DeletableTopic, DeleteTopicsReply, DeleteTopicsRequest, DeletedTopic,
+};
 pub use writer::{EncodeError, EncodeProblem, Gap, Writer};
