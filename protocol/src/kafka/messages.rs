@@ -87,6 +87,15 @@ messages! {
     Fetch: FetchRequest<'a>, FetchReply<'a>;
     ListOffsets: ListOffsetsRequest<'a>, ListOffsetsReply<'a>;
     Metadata: MetadataRequest<'a>, MetadataReply<'a>;
+    OffsetCommit: OffsetCommitRequest<'a>, OffsetCommitReply<'a>;
+    OffsetFetch: OffsetFetchRequest<'a>, OffsetFetchReply<'a>;
+    FindCoordinator: FindCoordinatorRequest<'a>, FindCoordinatorReply<'a>;
+    JoinGroup: JoinGroupRequest<'a>, JoinGroupReply<'a>;
+    Heartbeat: HeartbeatRequest<'a>, HeartbeatReply;
+    LeaveGroup: LeaveGroupRequest<'a>, LeaveGroupReply<'a>;
+    SyncGroup: SyncGroupRequest<'a>, SyncGroupReply<'a>;
+    DescribeGroups: DescribeGroupsRequest<'a>, DescribeGroupsReply<'a>;
+    ListGroups: ListGroupsRequest<'a>, ListGroupsReply<'a>;
     ApiVersions: ApiVersionsRequest<'a>, ApiVersionsReply<'a>;
     CreateTopics: CreateTopicsRequest<'a>, CreateTopicsReply<'a>;
     DeleteTopics: DeleteTopicsRequest<'a>, DeleteTopicsReply<'a>;
@@ -97,7 +106,11 @@ messages! {
     AlterConfigs: AlterConfigsRequest<'a>, AlterConfigsReply<'a>;
     DescribeLogDirs: DescribeLogDirsRequest<'a>, DescribeLogDirsReply<'a>;
     CreatePartitions: CreatePartitionsRequest<'a>, CreatePartitionsReply<'a>;
+    DeleteGroups: DeleteGroupsRequest<'a>, DeleteGroupsReply<'a>;
     IncrementalAlterConfigs: IncrementalAlterConfigsRequest<'a>, IncrementalAlterConfigsReply<'a>;
     ListPartitionReassignments: ListPartitionReassignmentsRequest<'a>, ListPartitionReassignmentsReply<'a>;
+    OffsetDelete: OffsetDeleteRequest<'a>, OffsetDeleteReply<'a>;
     DescribeCluster: DescribeClusterRequest, DescribeClusterReply<'a>;
+    ConsumerGroupHeartbeat: ConsumerGroupHeartbeatRequest<'a>, ConsumerGroupHeartbeatReply<'a>;
+    ConsumerGroupDescribe: ConsumerGroupDescribeRequest<'a>, ConsumerGroupDescribeReply<'a>;
 }

@@ -13,10 +13,15 @@ mod api_versions;
 mod array;
 mod cluster;
 mod configs;
+mod consumer_group;
+mod coordinator;
 mod delete_records;
 mod error;
 mod fetch;
 mod field;
+mod group_admin;
+mod group_members;
+mod group_offsets;
 mod header;
 mod init_producer_id;
 mod leader;
@@ -53,6 +58,12 @@ pub use configs::{
     IncrementalAlterConfigsReply, IncrementalAlterConfigsRequest, IncrementalConfig, IncrementalResource,
     config_operation, config_source, config_type, resource_type,
 };
+pub use consumer_group::{
+    ConsumerGroup, ConsumerGroupDescribeReply, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatReply,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupMember, MemberAssignment, MemberTopic, NamedAssignment,
+    NamedMemberTopic,
+};
+pub use coordinator::{Coordinator, FindCoordinatorReply, FindCoordinatorRequest, coordinator_type};
 pub use delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionReply, DeleteRecordsReply, DeleteRecordsRequest, DeleteRecordsTopic,
     DeleteRecordsTopicReply,
@@ -63,6 +74,20 @@ pub use fetch::{
     FetchTopicReply, ForgottenTopic, ReplicaState, SnapshotId,
 };
 pub use field::{Field, Records, Structure};
+pub use group_admin::{
+    DeleteGroupsReply, DeleteGroupsRequest, DeletedGroup, DescribeGroupsReply, DescribeGroupsRequest, DescribedGroup,
+    DescribedMember, ListGroupsReply, ListGroupsRequest, ListedGroup,
+};
+pub use group_members::{
+    HeartbeatReply, HeartbeatRequest, JoinGroupReply, JoinGroupRequest, JoinProtocol, JoinedMember, LeaveGroupReply,
+    LeaveGroupRequest, LeavingMember, LeftMember, SyncAssignment, SyncGroupReply, SyncGroupRequest,
+};
+pub use group_offsets::{
+    OffsetCommitPartition, OffsetCommitPartitionReply, OffsetCommitReply, OffsetCommitRequest, OffsetCommitTopic,
+    OffsetCommitTopicReply, OffsetDeletePartition, OffsetDeletePartitionReply, OffsetDeleteReply, OffsetDeleteRequest,
+    OffsetDeleteTopic, OffsetDeleteTopicReply, OffsetFetchGroup, OffsetFetchGroupReply, OffsetFetchPartitionReply,
+    OffsetFetchReply, OffsetFetchRequest, OffsetFetchTopic, OffsetFetchTopicReply,
+};
 pub use header::{HeaderError, RequestHeader, decode_reply_header, encode_reply_header};
 pub use init_producer_id::{InitProducerIdReply, InitProducerIdRequest};
 pub use leader::{CurrentLeader, NodeEndpoint};
