@@ -490,7 +490,7 @@ fn list_offsets(request: &ListOffsetsRequest, shard: u16, state: &State) -> List
         let log = state.logs.get(&(row.topic_id, row.partition));
         let offset = log.map_or(Offset::ZERO, |log| match row.at {
             OffsetSpec::Earliest => log.start,
-            OffsetSpec::Latest | OffsetSpec::Timestamp(_) => log.end(),
+            OffsetSpec::Latest | OffsetSpec::Timestamp(_) | OffsetSpec::MaxTimestamp => log.end(),
         });
         ListOffsetsResult {
             topic_id: row.topic_id,

@@ -435,6 +435,21 @@ pub fn patched_prefix(header: &BatchHeader, base: Offset, epoch: LeaderEpoch) ->
     bytes
 }
 
+/// The batch with the broker's time for that of its records (Kafka's LogAppendTime): the attribute is set, the highest timestamp is
+/// `now_ms` (milliseconds since 1970), and the CRC is taken again. One copy.
+#[must_use]
+pub fn with_append_time(header: &BatchHeader, batch: &[u8], now_ms: i64) -> (BatchHeader, Vec<u8>) {
+    let mut header = *header;
+    header.attributes |= attributes::LOG_APPEND_TIME;
+    header.max_timestamp = now_ms;
+    let mut bytes = batch.to_vec();
+    bytes[21..23].copy_from_slice(&header.attributes.to_be_bytes());
+    bytes[35..43].copy_from_slice(&now_ms.to_be_bytes());
+    header.crc = batch_crc(&bytes);
+    bytes[17..21].copy_from_slice(&header.crc.to_be_bytes());
+    (header, bytes)
+}
+
 /// Walks batches that lie one behind the other, by their headers alone (no CRC). A batch that is not whole at
 /// the end ends the walk quietly, as a fetch may cut one; a header that cannot be one gives one error and
 /// ends it.

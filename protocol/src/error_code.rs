@@ -69,6 +69,7 @@ codes! {
     RequestTimedOut = 7, true, "the request was not done within its time";
     MessageTooLarge = 10, false, "the batch is larger than the topic takes";
     InvalidTopic = 17, false, "the topic name is not legal";
+    InvalidRequiredAcks = 21, false, "acks is 0, 1 or -1";
     UnsupportedVersion = 35, false, "the broker does not speak this version of the request";
     TopicAlreadyExists = 36, false, "a topic of this name exists";
     InvalidPartitions = 37, false, "the partition count is not legal";
@@ -79,6 +80,7 @@ codes! {
     OutOfOrderSequence = 45, false, "the batch does not follow the last one of its producer";
     DuplicateSequence = 46, false, "the batch is in the log already, too far back to say at which offset";
     InvalidProducerEpoch = 47, false, "the producer was replaced by one with a higher epoch";
+    InvalidTransactionState = 48, false, "this broker does no transactions";
     StorageError = 56, true, "the broker cannot write to or read from its disk";
     UnknownProducerId = 59, false, "the broker knows nothing of the producer";
     UnsupportedCompression = 76, false, "the batch's compression is not supported";

@@ -402,6 +402,16 @@ impl Store {
         Ok(self.0.partition(id)?.borrow().durable_end)
     }
 
+    /// The highest timestamp of any record, in milliseconds since 1970; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownPartition`].
+    pub fn max_timestamp(&self, id: PartitionId) -> Result<Option<i64>, StorageError> {
+        let handle = self.0.partition(id)?;
+        let partition = handle.borrow();
+        Ok(partition.segments.iter().filter(|segment| segment.end > segment.start).map(|s| s.max_timestamp).max())
+    }
+
     /// First offset kept.
     ///
     /// # Errors

@@ -10,6 +10,24 @@ const DURABILITY: &str = "ouzel.durability";
 const FLUSH_INTERVAL_MS: &str = "ouzel.flush.interval.ms";
 const SEGMENT_BYTES: &str = "segment.bytes";
 const MESSAGE_BYTES_MAX: &str = "max.message.bytes";
+const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+
+/// Whose clock the timestamps of a topic's records are from (`message.timestamp.type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TimestampType {
+    Create,
+    LogAppend,
+}
+
+impl TimestampType {
+    /// Kafka's word for it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Create => "CreateTime",
+            Self::LogAppend => "LogAppendTime",
+        }
+    }
+}
 
 /// The settings of one topic. A field is `None` where the topic follows the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +36,7 @@ pub struct TopicConfig {
     flush_interval_ms: Option<u32>,
     segment_bytes: Option<u64>,
     message_bytes_max: Option<u32>,
+    timestamp_type: Option<TimestampType>,
 }
 
 /// One effective setting, as shown to people.
@@ -33,7 +52,8 @@ pub struct ConfigEntry {
 
 impl TopicConfig {
     /// Every key there is.
-    pub const KEYS: [&'static str; 4] = [DURABILITY, FLUSH_INTERVAL_MS, MESSAGE_BYTES_MAX, SEGMENT_BYTES];
+    pub const KEYS: [&'static str; 5] =
+        [DURABILITY, FLUSH_INTERVAL_MS, MESSAGE_BYTES_MAX, TIMESTAMP_TYPE, SEGMENT_BYTES];
 
     /// Settings from key and value pairs; a key given twice keeps its last value.
     ///
@@ -67,6 +87,11 @@ impl TopicConfig {
         self.message_bytes_max.unwrap_or(limits::MESSAGE_BYTES_MAX_DEFAULT)
     }
 
+    /// Whether records get the broker's time instead of keeping their producer's (`message.timestamp.type`).
+    pub fn is_log_append_time(&self) -> bool {
+        self.timestamp_type == Some(TimestampType::LogAppend)
+    }
+
     /// Sets a key, or with `None` returns it to its default.
     ///
     /// # Errors
@@ -86,6 +111,7 @@ impl TopicConfig {
                 let bounds = (u64::from(limits::MESSAGE_BYTES_MAX_MIN), u64::from(limits::MESSAGE_BYTES_MAX_MAX));
                 self.message_bytes_max = parse_bounded(MESSAGE_BYTES_MAX, value, bounds)?.map(narrow);
             }
+            TIMESTAMP_TYPE => self.timestamp_type = value.map(parse_timestamp_type).transpose()?,
             _ => return Err(MetadataError::UnknownConfig { key: key.to_owned(), known: Self::KEYS.join(", ") }),
         }
         Ok(())
@@ -97,6 +123,11 @@ impl TopicConfig {
             (DURABILITY, self.durability().to_string(), self.durability.is_none()),
             (FLUSH_INTERVAL_MS, self.flush_interval_ms().to_string(), self.flush_interval_ms.is_none()),
             (MESSAGE_BYTES_MAX, self.message_bytes_max().to_string(), self.message_bytes_max.is_none()),
+            (
+                TIMESTAMP_TYPE,
+                self.timestamp_type.unwrap_or(TimestampType::Create).name().to_owned(),
+                self.timestamp_type.is_none(),
+            ),
             (SEGMENT_BYTES, self.segment_bytes().to_string(), self.segment_bytes.is_none()),
         ];
         values.into_iter().map(|(key, value, is_default)| ConfigEntry { key, value, is_default }).collect()
@@ -113,6 +144,15 @@ fn parse_durability(value: &str) -> Result<Durability, MetadataError> {
         key: DURABILITY,
         value: value.to_owned(),
         expected: format!("{} or {}", Durability::Disk, Durability::Written),
+    })
+}
+
+fn parse_timestamp_type(value: &str) -> Result<TimestampType, MetadataError> {
+    let types = [TimestampType::Create, TimestampType::LogAppend];
+    types.into_iter().find(|known| known.name() == value).ok_or_else(|| MetadataError::InvalidConfig {
+        key: TIMESTAMP_TYPE,
+        value: value.to_owned(),
+        expected: types.map(TimestampType::name).join(" or "),
     })
 }
 

@@ -1,31 +1,34 @@
-//! Accepting connections on the public port and on the shard's own. Owns the two listeners of a shard; what is said on a
-//! connection is `connection.rs`. Lives on every shard.
+//! Accepting connections: native ones on the public port and on the shard's own, Kafka's on its port. Owns the listeners of
+//! a shard; what is said on a connection is `connection.rs`. Lives on every shard.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use ouzel_runtime::{Listener, TaskHandle};
 
-use crate::connection;
+use crate::connection::{self, Language};
 use crate::limits::ACCEPT_RETRY_MS;
 use crate::listeners::ShardListeners;
 use crate::shard::ShardState;
 
 /// The accept loops of a shard.
 pub(crate) struct Accepting {
-    listeners: [Rc<Listener>; 2],
-    tasks: [TaskHandle; 2],
+    listeners: Vec<Rc<Listener>>,
+    tasks: Vec<TaskHandle>,
 }
 
 /// Starts to accept.
 pub(crate) fn start(state: &Rc<ShardState>, listeners: ShardListeners) -> Accepting {
-    let ShardListeners { public, own } = listeners;
-    let listeners = [public, own].map(|listener| Rc::new(state.shard.adopt_listener(listener)));
-    let tasks = [0, 1].map(|which: usize| {
-        let listener = Rc::clone(&listeners[which]);
-        state.shard.spawn(accept(Rc::clone(state), listener))
-    });
-    Accepting { listeners, tasks }
+    let ShardListeners { public, own, kafka } = listeners;
+    let mut accepting = Accepting { listeners: Vec::new(), tasks: Vec::new() };
+    let native = [public, own].map(|listener| (listener, Language::Native));
+    for (listener, language) in native.into_iter().chain(kafka.into_iter().map(|listener| (listener, Language::Kafka)))
+    {
+        let listener = Rc::new(state.shard.adopt_listener(listener));
+        accepting.tasks.push(state.shard.spawn(accept(Rc::clone(state), Rc::clone(&listener), language)));
+        accepting.listeners.push(listener);
+    }
+    accepting
 }
 
 impl Accepting {
@@ -36,11 +39,13 @@ impl Accepting {
     }
 }
 
-async fn accept(state: Rc<ShardState>, listener: Rc<Listener>) {
+async fn accept(state: Rc<ShardState>, listener: Rc<Listener>, language: Language) {
     while !state.stopping.is_set() {
         match listener.accept().await {
             Ok((socket, peer)) => match state.connection_opened(peer.ip()) {
-                Some(open) => drop(state.shard.spawn(connection::serve(Rc::clone(&state), socket, peer, open))),
+                Some(open) => {
+                    drop(state.shard.spawn(connection::serve(Rc::clone(&state), socket, peer, open, language)))
+                }
                 None => socket.shutdown(),
             },
             Err(error) => {

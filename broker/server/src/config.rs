@@ -34,7 +34,7 @@ pub struct BrokerConfig {
     pub node: NodeId,
     /// Public address of the native protocol; port 0 asks for ephemeral ports. Shard `i` also listens on port + 1 + i.
     pub native: SocketAddr,
-    /// Address of the Kafka protocol: accepted, not bound yet.
+    /// Public address of the Kafka protocol; `None` to do without it.
     pub kafka: Option<SocketAddr>,
     /// Address of the admin HTTP server: accepted, not bound yet.
     pub admin: Option<SocketAddr>,
@@ -52,6 +52,23 @@ pub struct BrokerConfig {
     pub executor: ExecutorKind,
     /// What connections may do before they are refused or closed.
     pub peers: PeerLimits,
+    /// Topics that a client of the Kafka protocol creates without saying how.
+    pub topic_defaults: TopicDefaults,
+}
+
+/// What becomes of topics that a client of the Kafka protocol creates without saying how.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicDefaults {
+    /// Whether asking for a topic creates it (`auto.create.topics.enable`).
+    pub auto_create: bool,
+    /// Partitions of a topic that is created without a number of them (`num.partitions`).
+    pub partitions: u32,
+}
+
+impl Default for TopicDefaults {
+    fn default() -> Self {
+        Self { auto_create: true, partitions: 1 }
+    }
 }
 
 /// What connections may do before they are refused or closed. Times in milliseconds.
@@ -113,6 +130,7 @@ impl BrokerConfig {
             spin_us: 0,
             executor: ExecutorKind::default(),
             peers: PeerLimits::default(),
+            topic_defaults: TopicDefaults::default(),
         }
     }
 
@@ -143,6 +161,11 @@ impl BrokerConfig {
         }
         if self.peers.count_max == 0 || self.peers.count_per_source_max == 0 || self.peers.idle_ms == 0 {
             return refuse("a limit of 0 connections or 0 ms serves nobody: at least 1 is needed".to_owned());
+        }
+        let partitions_max = ouzel_broker_core::limits::TOPIC_PARTITION_COUNT_MAX;
+        if self.topic_defaults.partitions == 0 || self.topic_defaults.partitions > partitions_max {
+            let got = self.topic_defaults.partitions;
+            return refuse(format!("a topic of {got} partitions is not possible: from 1 to {partitions_max} are"));
         }
         if !self.cpus.is_empty() && self.cpus.len() != usize::from(self.shards) {
             return refuse(format!("{} cores were named for {shards} shards", self.cpus.len()));

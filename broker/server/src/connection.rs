@@ -12,11 +12,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use ouzel_protocol::ErrorCode;
 use ouzel_protocol::native::{Api, FrameHeader, PROTOCOL_VERSION, error_frame};
-use ouzel_runtime::sync::{Event, Semaphore};
+use ouzel_runtime::sync::{Event, Permit, Semaphore};
 use ouzel_runtime::{PeerProgress, Socket, counting, timeout_at};
 
 use crate::frame_reader::{Fault, FrameReader};
 use crate::handlers;
+use crate::kafka::{self, InOrder};
 use crate::limits;
 use crate::producing::ProducingQueues;
 use crate::reply_queue::ReplyQueue;
@@ -29,6 +30,8 @@ pub(crate) struct Connection {
     pub(crate) state: Rc<ShardState>,
     pub(crate) peer: SocketAddr,
     pub(crate) replies: ReplyQueue,
+    /// What holds the replies of the Kafka protocol back until those before them are there.
+    pub(crate) in_order: InOrder,
     /// Its produce requests between dispatch and reply.
     pub(crate) producing: ProducingQueues,
     /// Set when nobody waits for replies any more: long polls end.
@@ -63,6 +66,11 @@ impl Connection {
     /// Refuses a request as a whole.
     pub(crate) fn refuse(&self, header: &FrameHeader, error: ErrorCode, message: &str, held: Held) {
         self.reply(error_frame(header.api, header.correlation, error, message), held);
+    }
+
+    /// A place among the requests in flight.
+    pub(crate) async fn place(&self) -> Permit {
+        self.places.acquire(1).await
     }
 
     pub(crate) fn watch(&self) -> &Watch {
@@ -102,16 +110,31 @@ impl Connection {
     /// Answers nothing more.
     fn end(&self) {
         self.producing.close();
+        self.in_order.close();
         self.replies.close();
         self.socket.shutdown();
     }
 }
 
+/// The protocol that a listener's connections speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    Native,
+    Kafka,
+}
+
 /// Serves a connection until it ends.
-pub(crate) async fn serve(state: Rc<ShardState>, socket: Socket, peer: SocketAddr, open: ConnectionOpen) {
+pub(crate) async fn serve(
+    state: Rc<ShardState>,
+    socket: Socket,
+    peer: SocketAddr,
+    open: ConnectionOpen,
+    language: Language,
+) {
     let connection = Rc::new(Connection {
         peer,
         replies: ReplyQueue::default(),
+        in_order: InOrder::default(),
         producing: ProducingQueues::default(),
         ended: Event::new(),
         response_bytes: Semaphore::new(limits::CONNECTION_RESPONSE_BYTES_MAX),
@@ -132,7 +155,11 @@ pub(crate) async fn serve(state: Rc<ShardState>, socket: Socket, peer: SocketAdd
         })
     };
     let mut frames = FrameReader::new(socket);
-    match read_requests(&connection, &mut frames).await {
+    let read = match language {
+        Language::Native => read_requests(&connection, &mut frames).await,
+        Language::Kafka => kafka::read_requests(&connection, &mut frames).await,
+    };
+    match read {
         Ok(()) => {
             // The peer sends nothing more but may still read: what it asked for is answered, long polls at once.
             connection.ended.set();
@@ -231,7 +258,7 @@ async fn read_header(
     frame_bytes_max: usize,
 ) -> Result<Option<(Arrived, usize)>, Fault> {
     let shard = &connection.state.shard;
-    let place = connection.places.acquire(1).await;
+    let place = connection.place().await;
     let Some(header) = frames.header(shard, &connection.watch).await? else { return Ok(None) };
     let started = shard.now();
     connection.state.requests.count(header.api);
@@ -241,15 +268,14 @@ async fn read_header(
     if header.frame_bytes() > frame_bytes_max {
         return Err(Fault::TooLarge { got: header.frame_bytes(), max: frame_bytes_max });
     }
-    let held =
-        Held { _place: place, _in_flight: connection.state.request_taken(), body: None, records: None, _answer: None };
+    let held = Held::new(place, &connection.state);
     Ok(Some((Arrived { header, started, received: started, held }, header.body_bytes())))
 }
 
 /// A body and the memory it takes. What has begun to arrive gets memory for its beginning, and what has arrived that far
 /// gets the rest: a header alone costs nothing. Where memory is plenty a body gets all of its own at once, so that no byte
 /// of it is moved again.
-async fn read_body(
+pub(crate) async fn read_body(
     connection: &Rc<Connection>,
     frames: &mut FrameReader,
     body_bytes: usize,

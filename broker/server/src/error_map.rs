@@ -1,6 +1,7 @@
 //! All mapping from our errors to the codes of the wire stands here. Owns no error and no code. Any core.
 
 use ouzel_broker_core::MetadataError;
+use ouzel_protocol::kafka::{KafkaError, RecordsError};
 use ouzel_protocol::{BatchError, CodecError, ErrorCode};
 use ouzel_storage::StorageError;
 use ouzel_storage::metadata_log::MetadataLogError;
@@ -33,6 +34,29 @@ pub(crate) fn of_batch(error: &BatchError) -> ErrorCode {
         BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         BatchError::Codec(CodecError::Unknown { .. }) => ErrorCode::UnsupportedCompression,
         _ => ErrorCode::InvalidRecord,
+    }
+}
+
+/// What a client of Kafka's protocol is told when its records are not what a broker takes.
+pub(crate) fn of_records(error: &RecordsError) -> ErrorCode {
+    match error {
+        RecordsError::Missing | RecordsError::Several { .. } | RecordsError::Magic { .. } => ErrorCode::InvalidRecord,
+        RecordsError::Version { .. } => ErrorCode::UnsupportedVersion,
+        RecordsError::Zstd { .. } => ErrorCode::UnsupportedCompression,
+        RecordsError::Batch(error) => of_batch(error),
+    }
+}
+
+/// The number that a client of Kafka's protocol knows for a code of ours.
+pub(crate) fn kafka(code: ErrorCode) -> KafkaError {
+    match code {
+        // Its clients ask for topics by name.
+        ErrorCode::UnknownTopicId => KafkaError::UNKNOWN_TOPIC_OR_PARTITION,
+        // Retriable, as these are, and said of one partition.
+        ErrorCode::Overloaded | ErrorCode::DiskFull => KafkaError::NOT_ENOUGH_REPLICAS,
+        ErrorCode::ShardUnavailable | ErrorCode::ShuttingDown => KafkaError::LEADER_NOT_AVAILABLE,
+        ErrorCode::Unknown => KafkaError::UNKNOWN_SERVER_ERROR,
+        code => KafkaError(i16::try_from(code.to_wire()).unwrap_or(KafkaError::UNKNOWN_SERVER_ERROR.0)),
     }
 }
 

@@ -7,6 +7,7 @@
 use std::io;
 
 use bytes::BytesMut;
+use ouzel_protocol::kafka::{FRAME_LENGTH_BYTES, HeaderError};
 use ouzel_protocol::native::{FRAME_HEADER_BYTES, FrameError, FrameHeader};
 use ouzel_runtime::{DIRECT_BYTES_MIN, PoolBuf, Shard, Socket, counting};
 
@@ -37,6 +38,12 @@ pub(crate) enum Fault {
     /// A body is not what its layout says.
     #[error("{0}")]
     Body(#[from] ouzel_protocol::native::DecodeError),
+    /// The same of the Kafka protocol.
+    #[error("{0}")]
+    KafkaBody(#[from] ouzel_protocol::kafka::DecodeError),
+    /// A request of the Kafka protocol has a header that cannot be answered.
+    #[error("{0}")]
+    KafkaHeader(#[from] HeaderError),
     /// The peer broke a rule of the protocol.
     #[error("protocol violated: {0}")]
     Protocol(&'static str),
@@ -77,13 +84,26 @@ impl FrameReader {
 
     /// The next header; `None` when the peer ended the connection between two frames.
     pub(crate) async fn header(&mut self, shard: &Shard, watch: &Watch) -> Result<Option<FrameHeader>, Fault> {
+        let bytes: Option<[u8; FRAME_HEADER_BYTES]> = self.prefix(shard, watch).await?;
+        Ok(bytes.map(|bytes| FrameHeader::parse(&bytes)).transpose()?)
+    }
+
+    /// The bytes of the next frame of the Kafka protocol; `None` when the peer ended the connection between two frames.
+    pub(crate) async fn kafka_frame(&mut self, shard: &Shard, watch: &Watch) -> Result<Option<usize>, Fault> {
+        let Some(length) = self.prefix::<FRAME_LENGTH_BYTES>(shard, watch).await? else { return Ok(None) };
+        let length = i32::from_be_bytes(length);
+        usize::try_from(length).map(Some).map_err(|_| Fault::Protocol("a frame has a negative length"))
+    }
+
+    /// What stands in front of the next frame.
+    async fn prefix<const N: usize>(&mut self, shard: &Shard, watch: &Watch) -> Result<Option<[u8; N]>, Fault> {
         if self.chunk.is_none() {
             watch.receiving(Receiving::Next { since: shard.now() });
         }
         if self.chunk.is_none() && self.is_steady {
-            return self.header_alone(watch).await;
+            return self.prefix_alone(watch).await;
         }
-        let mut bytes = [0; FRAME_HEADER_BYTES];
+        let mut bytes = [0; N];
         let mut got = 0;
         while got < bytes.len() {
             let Some(chunk) = self.chunk().await? else {
@@ -100,18 +120,18 @@ impl FrameReader {
             }
         }
         watch.receiving(Receiving::Nothing);
-        Ok(Some(FrameHeader::parse(&bytes)?))
+        Ok(Some(bytes))
     }
 
-    async fn header_alone(&mut self, watch: &Watch) -> Result<Option<FrameHeader>, Fault> {
+    async fn prefix_alone<const N: usize>(&mut self, watch: &Watch) -> Result<Option<[u8; N]>, Fault> {
         self.header.clear();
         let header = std::mem::take(&mut self.header);
-        self.header = self.socket.recv_direct(header, FRAME_HEADER_BYTES).await?;
+        self.header = self.socket.recv_direct(header, N).await?;
         watch.receiving(Receiving::Nothing);
-        match self.header.len() {
-            0 => Ok(None),
-            FRAME_HEADER_BYTES => Ok(Some(FrameHeader::parse(&self.header)?)),
-            got => Err(Fault::Cut { expected: FRAME_HEADER_BYTES, got }),
+        match self.header.first_chunk() {
+            Some(bytes) => Ok(Some(*bytes)),
+            None if self.header.is_empty() => Ok(None),
+            None => Err(Fault::Cut { expected: N, got: self.header.len() }),
         }
     }
 

@@ -2,15 +2,17 @@
 //! connection's shard and reach other shards through the lanes only.
 
 mod describe_node;
-mod fetch;
+pub(crate) mod fetch;
 pub(crate) mod hello;
 mod init_producer_id;
-mod list_offsets;
+pub(crate) mod list_offsets;
 mod metadata;
 pub(crate) mod produce;
 mod topics;
 
 pub(crate) use fetch::Gathered;
+pub(crate) use metadata::advertised_host;
+pub(crate) use topics::propose;
 
 use std::rc::Rc;
 
@@ -81,7 +83,7 @@ async fn routes(state: &ShardState, rows: impl Iterator<Item = PartitionRef> + C
 }
 
 /// Waits until this shard has acted on whatever is committed now.
-async fn refresh(state: &ShardState) {
+pub(crate) async fn refresh(state: &ShardState) {
     let newest: Result<MetadataVersion, _> =
         state.metadata_peer().ask_plane(|reply| PlaneMessage::Newest { reply }).await;
     if let Ok(version) = newest {

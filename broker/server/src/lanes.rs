@@ -50,6 +50,8 @@ pub(crate) struct AppendOutcome {
     pub(crate) durability: Durability,
     pub(crate) log_start: Offset,
     pub(crate) times: AppendTimes,
+    /// The broker's time that the batch got, in milliseconds since 1970; -1 where it kept its producer's.
+    pub(crate) log_append_ms: i64,
 }
 
 /// When a batch passed each stage at its owner.
@@ -82,6 +84,7 @@ impl AppendOutcome {
             durability: Durability::Disk,
             log_start: Offset::ZERO,
             times: AppendTimes { taken: now, appended: now, committed: now },
+            log_append_ms: -1,
         }
     }
 }

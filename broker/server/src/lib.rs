@@ -16,6 +16,7 @@ mod error_map;
 mod frame_reader;
 mod handlers;
 mod join;
+mod kafka;
 mod lanes;
 mod limits;
 mod listeners;
@@ -36,7 +37,7 @@ mod supervise;
 mod topic_table;
 mod watch;
 
-pub use config::{BrokerConfig, PeerLimits};
+pub use config::{BrokerConfig, PeerLimits, TopicDefaults};
 pub use error::{StartError, StopError};
 pub use listeners::Addresses;
 pub use node::{Broker, RunningBroker, ServeError, serve};

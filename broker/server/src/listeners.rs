@@ -2,7 +2,7 @@
 //! costs no recovery. Every shard accepts on the public port (SO_REUSEPORT) and on a port of its own.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -18,7 +18,7 @@ pub struct Addresses {
     pub native: SocketAddr,
     /// The address of each shard, by index.
     pub shards: Vec<SocketAddr>,
-    /// Address of the Kafka protocol; not bound yet.
+    /// Public address of the Kafka protocol.
     pub kafka: Option<SocketAddr>,
     /// Address of the admin HTTP server; not bound yet.
     pub admin: Option<SocketAddr>,
@@ -29,22 +29,26 @@ pub struct Addresses {
 pub(crate) struct ShardListeners {
     pub(crate) public: TcpListener,
     pub(crate) own: TcpListener,
+    /// Kafka's, one for each family of addresses.
+    pub(crate) kafka: Vec<TcpListener>,
 }
 
 /// Binds everything, or says what is in the way.
 pub(crate) fn bind(config: &BrokerConfig) -> Result<(Addresses, Vec<ShardListeners>), StartError> {
     let wanted = config.native;
-    // SO_REUSEPORT lets any process of ours join a port: an exclusive bind first finds out whether someone is there.
-    if wanted.port() != 0 {
-        drop(listen("native", wanted, false)?);
+    let (native, public) = shared("native", wanted, config.shards)?;
+    let mut kafka = None;
+    let mut kafka_listeners: Vec<Vec<TcpListener>> = (0..config.shards).map(|_| Vec::new()).collect();
+    if let Some(wanted) = config.kafka {
+        let (address, listeners) = shared("Kafka", wanted, config.shards)?;
+        kafka = Some(address);
+        // Clients that are told `localhost` try either family, and give up at once where nobody listens on it.
+        let other = other_loopback(address).and_then(|other| shared("Kafka", other, config.shards).ok());
+        for listeners in [listeners].into_iter().chain(other.map(|(_, listeners)| listeners)) {
+            kafka_listeners.iter_mut().zip(listeners).for_each(|(of_shard, listener)| of_shard.push(listener));
+        }
     }
-    let mut native = wanted;
-    let mut public = Vec::with_capacity(usize::from(config.shards));
-    for _ in 0..config.shards {
-        let listener = listen("native", native, true)?;
-        native = local("native", &listener, native)?;
-        public.push(listener);
-    }
+    let mut kafka_listeners = kafka_listeners.into_iter();
     let mut shards = Vec::with_capacity(public.len());
     let mut listeners = Vec::with_capacity(public.len());
     for (shard, public) in (0u16..).zip(public) {
@@ -53,9 +57,36 @@ pub(crate) fn bind(config: &BrokerConfig) -> Result<(Addresses, Vec<ShardListene
         let address = SocketAddr::new(wanted.ip(), port);
         let own = listen(&what, address, false)?;
         shards.push(local(&what, &own, address)?);
-        listeners.push(ShardListeners { public, own });
+        let kafka = kafka_listeners.next().unwrap_or_default();
+        listeners.push(ShardListeners { public, own, kafka });
     }
-    Ok((Addresses { native, shards, kafka: None, admin: None }, listeners))
+    Ok((Addresses { native, shards, kafka, admin: None }, listeners))
+}
+
+/// The loopback address of the other family, on the same port.
+fn other_loopback(address: SocketAddr) -> Option<SocketAddr> {
+    let other = match address.ip() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        _ => return None,
+    };
+    Some(SocketAddr::new(other, address.port()))
+}
+
+/// One listener a shard on the same port, and the address with its real port.
+fn shared(what: &str, wanted: SocketAddr, shards: u16) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
+    // SO_REUSEPORT lets any process of ours join a port: an exclusive bind first finds out whether someone is there.
+    if wanted.port() != 0 {
+        drop(listen(what, wanted, false)?);
+    }
+    let mut address = wanted;
+    let mut listeners = Vec::with_capacity(usize::from(shards));
+    for _ in 0..shards {
+        let listener = listen(what, address, true)?;
+        address = local(what, &listener, address)?;
+        listeners.push(listener);
+    }
+    Ok((address, listeners))
 }
 
 fn local(what: &str, listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {

@@ -102,6 +102,7 @@ pub(crate) fn append_to(
         durability: Durability::Disk,
         log_start: appended.log_start,
         times: AppendTimes { taken, appended: taken, committed: taken },
+        log_append_ms: -1,
     };
     Ok((appended.ack, outcome))
 }
@@ -285,9 +286,17 @@ async fn offset_one(state: &ShardState, at: PartitionRef, spec: OffsetSpec) -> R
     let (id, store) = (partition.partition_id, &state.store);
     let code = |error: StorageError| error_map::of_storage(&error);
     let high_watermark = store.durable_end(id).map_err(code)?;
+    let spec = match spec {
+        // The first record with it; where that is not visible yet, it is not found yet.
+        OffsetSpec::MaxTimestamp => match store.max_timestamp(id).map_err(code)? {
+            Some(timestamp) => OffsetSpec::Timestamp(timestamp),
+            None => OffsetSpec::Latest,
+        },
+        spec => spec,
+    };
     let found = match spec {
         OffsetSpec::Earliest => (store.log_start(id).map_err(code)?, -1),
-        OffsetSpec::Latest => (high_watermark, -1),
+        OffsetSpec::Latest | OffsetSpec::MaxTimestamp => (high_watermark, -1),
         OffsetSpec::Timestamp(timestamp) => match store.offset_for_timestamp(id, timestamp).await {
             // A record that is not visible yet is not found yet.
             Ok(Some((offset, timestamp))) if offset < high_watermark => (offset, timestamp),

@@ -23,6 +23,12 @@ pub(crate) struct Held {
     pub(crate) _answer: Option<AnswerBytes>,
 }
 
+impl Held {
+    pub(crate) fn new(place: Permit, state: &Rc<ShardState>) -> Self {
+        Self { _place: place, _in_flight: state.request_taken(), body: None, records: None, _answer: None }
+    }
+}
+
 /// What the bytes of a body take.
 pub(crate) struct BodyPermits {
     pub(crate) _of_connection: Permit,

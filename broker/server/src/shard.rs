@@ -21,7 +21,7 @@ use ouzel_runtime::sync::{Event, Notify, Semaphore};
 use ouzel_runtime::{Instant, Mailbox, Shard, timeout_at};
 use ouzel_storage::{PartitionConfig, RecoveredPartition, StorageError, Store, StoreConfig};
 
-use crate::config::{BrokerConfig, ConnectionBudget, PeerLimits};
+use crate::config::{BrokerConfig, ConnectionBudget, PeerLimits, TopicDefaults};
 use crate::connection::Connection;
 use crate::connection_count::ConnectionCount;
 use crate::error::StartError;
@@ -82,6 +82,7 @@ pub(crate) struct ShardSetup {
     pub(crate) store: StoreConfig,
     pub(crate) budget: ConnectionBudget,
     pub(crate) limits: PeerLimits,
+    pub(crate) topic_defaults: TopicDefaults,
     /// Connections of the whole node.
     pub(crate) connections: Arc<AtomicUsize>,
 }
@@ -97,6 +98,7 @@ impl ShardSetup {
             store: config.store_config(),
             budget: config.connection_budget(),
             limits: config.peers,
+            topic_defaults: config.topic_defaults,
             connections: Arc::clone(connections),
         }
     }
@@ -115,6 +117,7 @@ pub(crate) struct ShardState {
     /// Numbers for idempotent producers.
     pub(crate) producer_ids: ProducerIds,
     pub(crate) limits: PeerLimits,
+    pub(crate) topic_defaults: TopicDefaults,
     pub(crate) memory: ConnectionMemory,
     pub(crate) spare_bodies: SpareBodies,
     /// The lane of reads from disk.
@@ -389,6 +392,7 @@ impl Life {
             budget,
             producer_ids: ProducerIds::new(),
             limits: self.setup.limits,
+            topic_defaults: self.setup.topic_defaults,
             memory: ConnectionMemory::new(budget),
             spare_bodies: SpareBodies::default(),
             catch_up: Semaphore::new(limits::CATCH_UP_COUNT_MAX),

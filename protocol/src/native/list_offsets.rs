@@ -7,7 +7,7 @@ use crate::error_code::ErrorCode;
 use crate::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
 /// Which offset of a partition is wanted. One byte on the wire: 0 earliest, 1 latest, 2 timestamp, and then 8 bytes of
-/// milliseconds.
+/// milliseconds, 3 highest timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffsetSpec {
     /// The first that the partition still has.
@@ -16,6 +16,8 @@ pub enum OffsetSpec {
     Latest,
     /// The first record whose timestamp is not before this one, in milliseconds since 1970.
     Timestamp(i64),
+    /// The first of the records with the highest timestamp.
+    MaxTimestamp,
 }
 
 impl OffsetSpec {
@@ -27,6 +29,7 @@ impl OffsetSpec {
                 writer.u8(2);
                 writer.i64(timestamp_ms);
             }
+            OffsetSpec::MaxTimestamp => writer.u8(3),
         }
     }
 
@@ -36,6 +39,7 @@ impl OffsetSpec {
             0 => Ok(OffsetSpec::Earliest),
             1 => Ok(OffsetSpec::Latest),
             2 => Ok(OffsetSpec::Timestamp(reader.i64("timestamp")?)),
+            3 => Ok(OffsetSpec::MaxTimestamp),
             got => {
                 let problem = DecodeProblem::Unknown { expected: "0, 1 or 2", got: u64::from(got) };
                 Err(reader.error("offset kind", at, problem))

@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Cores,
     /// The name of an executor that this build contains.
     Executor,
+    /// `true` or `false`.
+    Switch,
 }
 
 /// One setting.
@@ -55,12 +57,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         default: "./ouzel-data",
         explain: "Directory of journals, segments and metadata; one broker at a time",
     },
-    Setting {
-        key: "kafka",
-        kind: Kind::Address,
-        default: "127.0.0.1:9092",
-        explain: "Address of the Kafka listener; not bound by this version",
-    },
+    Setting { key: "kafka", kind: Kind::Address, default: "127.0.0.1:9092", explain: "Address of the Kafka listener" },
     Setting {
         key: "native",
         kind: Kind::Address,
@@ -78,6 +75,18 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: Kind::Count,
         default: "auto",
         explain: "Number of shards, one thread and one core each; auto is the number of cores. May change between starts",
+    },
+    Setting {
+        key: "auto.create.topics.enable",
+        kind: Kind::Switch,
+        default: "true",
+        explain: "Whether a topic that a Kafka client asks for is created; the native protocol never does",
+    },
+    Setting {
+        key: "num.partitions",
+        kind: Kind::Count,
+        default: "1",
+        explain: "Partitions of a topic that a Kafka client creates without saying how many",
     },
     Setting {
         key: "memory.bytes.max",
@@ -203,6 +212,11 @@ impl Effective {
         parse_cores(&self.value(key).text).expect("checked when it was read")
     }
 
+    /// The value of a setting that is on or off.
+    pub(crate) fn switch(&self, key: &str) -> bool {
+        self.value(key).text.parse().expect("checked when it was read")
+    }
+
     fn apply_file(&mut self, path: &Path) -> Result<()> {
         let place = path.display().to_string();
         let text =
@@ -217,7 +231,10 @@ impl Effective {
             let text = match value {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(number) => number.to_string(),
-                other => bail!("{place}: `{key}` is a {}, but every setting is text or a number", other.type_str()),
+                toml::Value::Boolean(switch) => switch.to_string(),
+                other => {
+                    bail!("{place}: `{key}` is a {}, but settings are text, numbers or switches", other.type_str())
+                }
             };
             self.set(&key, text, Source::File(place.clone()))?;
         }
@@ -295,6 +312,7 @@ fn check(setting: &Setting, text: &str) -> Result<(), String> {
         Kind::Count => text.parse::<u32>().map(|_| ()).map_err(|_| format!("`{text}` is not a number")),
         Kind::Bytes => parse_bytes(text).map(|_| ()),
         Kind::Cores => parse_cores(text).map(|_| ()),
+        Kind::Switch => text.parse::<bool>().map(|_| ()).map_err(|_| format!("`{text}` is neither true nor false")),
         Kind::Executor => text
             .parse::<ExecutorKind>()
             .map_err(|error| error.to_string())?

@@ -85,6 +85,10 @@ fn broker_config(effective: &Effective) -> Result<BrokerConfig> {
         config.peers.idle_ms = idle_ms;
     }
     config.cpus = effective.cores("cpus");
+    config.topic_defaults.auto_create = effective.switch("auto.create.topics.enable");
+    if let Some(count) = effective.number("num.partitions") {
+        config.topic_defaults.partitions = u32::try_from(count).unwrap_or(u32::MAX);
+    }
     Ok(config)
 }
 

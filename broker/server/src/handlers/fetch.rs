@@ -110,7 +110,6 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
     drop(body);
     // A long poll must not keep the memory of its question.
     held.body = None;
-    let state = &connection.state;
     let rows: Vec<ReadRow> = fetch
         .partitions
         .iter()
@@ -120,26 +119,12 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
             bytes_max: row.max_bytes as usize,
         })
         .collect();
-    let bytes_most = bytes_most(state, fetch.max_bytes);
-    let bytes_min = (fetch.min_bytes as usize).min(bytes_most);
-    let deadline = received + Duration::from_millis(fetch.max_wait_ms.min(limits::FETCH_WAIT_MS_MAX).into());
-    let mut seen = Vec::new();
-    let (outcomes, permits) = loop {
-        let routes = routes(state, rows.iter().map(|row| row.at)).await;
-        let bytes_max = bytes_most.min(state.memory.record_bytes_fair().max(bytes_min));
-        let permits = memory(connection, bytes_max.max(first_batch_bytes(state, &routes))).await;
-        let outcomes = read(state, &routes, &rows, bytes_max).await;
-        let marks: Vec<Offset> = outcomes.iter().map(|outcome| outcome.high_watermark).collect();
-        let is_over = state.shard.now() >= deadline || state.stopping.is_set() || connection.ended.is_set();
-        // Woken without anything new: the log is poisoned or closing, and waiting on would only spin.
-        let is_futile = marks == seen;
-        if is_over || is_futile || is_enough(&outcomes, bytes_min) {
-            break (outcomes, permits);
-        }
-        drop((outcomes, permits));
-        park(connection, &routes, &rows, &marks, deadline).await;
-        seen = marks;
+    let wanted = Wanted {
+        bytes_min: fetch.min_bytes as usize,
+        bytes_max: fetch.max_bytes,
+        deadline: received + Duration::from_millis(fetch.max_wait_ms.min(limits::FETCH_WAIT_MS_MAX).into()),
     };
+    let (outcomes, permits) = collect(connection, &rows, wanted).await;
     held.records = Some(trim(permits, outcomes.iter().map(ReadOutcome::bytes).sum()));
     let partitions = fetch.partitions.iter().zip(outcomes).map(|(row, outcome)| FetchResult {
         topic_id: row.topic_id,
@@ -155,6 +140,43 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
         held
     });
     Ok(())
+}
+
+/// When a fetch is worth an answer, and what it may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) bytes_min: usize,
+    pub(crate) bytes_max: u32,
+    pub(crate) deadline: Instant,
+}
+
+/// Reads until that is worth an answer, or nobody waits any more. Returns the outcomes in the order of the rows, and the
+/// memory that their records take, to be trimmed to what they need.
+pub(crate) async fn collect(
+    connection: &Connection,
+    rows: &[ReadRow],
+    wanted: Wanted,
+) -> (Vec<ReadOutcome>, (Permit, Permit)) {
+    let (state, deadline) = (&connection.state, wanted.deadline);
+    let bytes_most = bytes_most(state, wanted.bytes_max);
+    let bytes_min = wanted.bytes_min.min(bytes_most);
+    let mut seen = Vec::new();
+    loop {
+        let routes = routes(state, rows.iter().map(|row| row.at)).await;
+        let bytes_max = bytes_most.min(state.memory.record_bytes_fair().max(bytes_min));
+        let permits = memory(connection, bytes_max.max(first_batch_bytes(state, &routes))).await;
+        let outcomes = read(state, &routes, rows, bytes_max).await;
+        let marks: Vec<Offset> = outcomes.iter().map(|outcome| outcome.high_watermark).collect();
+        let is_over = state.shard.now() >= deadline || state.stopping.is_set() || connection.ended.is_set();
+        // Woken without anything new: the log is poisoned or closing, and waiting on would only spin.
+        let is_futile = marks == seen;
+        if is_over || is_futile || is_enough(rows, &outcomes, bytes_min) {
+            return (outcomes, permits);
+        }
+        drop((outcomes, permits));
+        park(connection, &routes, rows, &marks, deadline).await;
+        seen = marks;
+    }
 }
 
 /// What one reply may ever hold: the client's wish within what this shard has for replies. A quarter, so that one fetch
@@ -177,15 +199,20 @@ async fn memory(connection: &Connection, bytes: usize) -> (Permit, Permit) {
 }
 
 /// Gives back what was not needed. A first batch above all memory for records goes out all the same.
-fn trim((mut of_connection, mut of_shard): (Permit, Permit), used: usize) -> (Permit, Permit) {
+pub(crate) fn trim((mut of_connection, mut of_shard): (Permit, Permit), used: usize) -> (Permit, Permit) {
     let unused = |permit: &Permit| permit.count().saturating_sub(used);
     drop((of_connection.split(unused(&of_connection)), of_shard.split(unused(&of_shard))));
     (of_connection, of_shard)
 }
 
-fn is_enough(outcomes: &[ReadOutcome], bytes_min: usize) -> bool {
+fn is_enough(rows: &[ReadRow], outcomes: &[ReadOutcome], bytes_min: usize) -> bool {
     let has_error = outcomes.iter().any(|outcome| !outcome.error.is_none());
-    has_error || outcomes.is_empty() || outcomes.iter().map(ReadOutcome::bytes).sum::<usize>() >= bytes_min
+    // A partition that gives as much as it may will not give more by waiting; whole batches seldom fill it to the last byte.
+    let is_full = |(row, outcome): (&ReadRow, &ReadOutcome)| outcome.bytes() > row.bytes_max / 2;
+    has_error
+        || rows.iter().zip(outcomes).any(is_full)
+        || outcomes.is_empty()
+        || outcomes.iter().map(ReadOutcome::bytes).sum::<usize>() >= bytes_min
 }
 
 /// Reads from each owner in turn, the one of the first row first, until `bytes_max` is used up.

@@ -65,7 +65,7 @@ fn known(topic: &Topic) -> TopicInfo {
 
 /// The address to give to a peer: the one we are bound to, or, when that is "any", the one this host has towards the
 /// peer. Asking for it sends nothing.
-fn advertised_host(bound: IpAddr, peer: SocketAddr) -> IpAddr {
+pub(crate) fn advertised_host(bound: IpAddr, peer: SocketAddr) -> IpAddr {
     if !bound.is_unspecified() {
         return bound;
     }

@@ -7,9 +7,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ouzel_broker_core::Topic;
+use ouzel_protocol::batch::with_append_time;
 use ouzel_protocol::native::{
-    Api, ProducePartition, ProduceReply, ProduceRequest, ProduceResult, ProduceView, StageTimings, reply_frame,
+    Api, ProduceReply, ProduceRequest, ProduceResult, ProduceView, StageTimings, reply_frame,
 };
 use ouzel_protocol::{BatchHeader, ErrorCode, LeaderEpoch, ProducerId, check_produced};
 use ouzel_runtime::Instant;
@@ -30,11 +32,16 @@ use crate::shard::ShardState;
 /// partitions, and none of them may be in the core's cache.
 const LOOK_AHEAD: usize = 8;
 
+/// The append time of a batch that keeps its producer's.
+pub(crate) const NO_STAMP: i64 = -1;
+
 /// A produce request between its two moments; numbers are those of the request's rows.
-struct Pending {
+pub(crate) struct Pending {
     rows: Vec<PartitionRef>,
     /// What is known already: refusals.
     outcomes: Vec<Option<AppendOutcome>>,
+    /// The broker's time of each batch that got it.
+    stamps: Vec<i64>,
     /// Appended on this shard.
     local: (Vec<usize>, Vec<Dispatched>),
     /// On their way to other shards.
@@ -52,6 +59,10 @@ impl Target {
     /// `None` where the partition is not this shard's, or not known.
     fn find(state: &ShardState, at: PartitionRef) -> Option<Self> {
         let (owned, topic) = state.topics.owned_with_topic(at).ok()?;
+        if topic.config.is_log_append_time() {
+            // Its batches are changed before they are appended.
+            return None;
+        }
         Some(Self { topic, partition: state.store.find(owned.partition_id).ok()?, epoch: owned.leader_epoch })
     }
 }
@@ -96,7 +107,7 @@ pub(crate) fn dispatch_at_once(
         }
         let at = PartitionRef { topic_id: row.topic_id, partition: row.partition };
         let part = reservation.split(row.batch.len());
-        let appended = check(state, &target.topic, at, row.batch).and_then(|header| {
+        let appended = check(state, &target.topic, row.batch, parse).and_then(|header| {
             owner::append_in_order(&mut refused, at, &header, || {
                 owner::append_to(state, part, &target.partition, target.epoch, &header, row.batch, taken)
             })
@@ -125,7 +136,12 @@ pub(crate) async fn dispatch(connection: &Rc<Connection>, request: Request) -> R
     let Request { header, body, started, received, mut held } = request;
     let produce = ProduceRequest::decode(body)?;
     let (acks, wants_timings) = (produce.acks, produce.timings);
-    let pending = dispatch_batches(&connection.state, produce.partitions).await;
+    let batches = produce.partitions.into_iter().map(|row| Batch {
+        at: PartitionRef { topic_id: row.topic_id, partition: row.partition },
+        bytes: row.batch,
+        refused: None,
+    });
+    let pending = dispatch_batches(&connection.state, batches.collect(), parse).await;
     if pending.remote.is_empty() {
         // Local appends have copied the batches: the body's memory is free again.
         held.body = None;
@@ -147,21 +163,48 @@ pub(crate) async fn dispatch(connection: &Rc<Connection>, request: Request) -> R
     Ok(())
 }
 
-/// Checks every batch and fixes its place: elsewhere in the lane to its owner, on this shard in the log itself.
-async fn dispatch_batches(state: &ShardState, partitions: Vec<ProducePartition>) -> Pending {
-    let rows: Vec<_> =
-        partitions.iter().map(|row| PartitionRef { topic_id: row.topic_id, partition: row.partition }).collect();
+/// A batch as it came, on its way to being checked.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) at: PartitionRef,
+    pub(crate) bytes: Bytes,
+    /// Set where the request as a whole is refused.
+    pub(crate) refused: Option<ErrorCode>,
+}
+
+/// What the native protocol demands of a batch.
+fn parse(batch: &[u8]) -> Result<BatchHeader, ErrorCode> {
+    check_produced(batch).map_err(|error| {
+        tracing::debug!(%error, "a batch was refused");
+        error_map::of_batch(&error)
+    })
+}
+
+/// Checks every batch and fixes its place: elsewhere in the lane to its owner, on this shard in the log itself. `parse` checks
+/// what the protocol demands of a batch's bytes.
+pub(crate) async fn dispatch_batches(
+    state: &ShardState,
+    asked: Vec<Batch>,
+    parse: impl Fn(&[u8]) -> Result<BatchHeader, ErrorCode>,
+) -> Pending {
+    let rows: Vec<_> = asked.iter().map(|batch| batch.at).collect();
     let routes = routes(state, rows.iter().copied()).await;
     let mut outcomes = Vec::with_capacity(rows.len());
     let mut batches = Vec::with_capacity(rows.len());
-    for ((partition, route), at) in partitions.into_iter().zip(&routes).zip(&rows) {
-        let checked = route.as_ref().map_err(|error| *error);
-        let (batch, outcome) = match checked.and_then(|route| check(state, &route.topic, *at, &partition.batch)) {
-            Ok(header) => (Some(AppendRow { at: *at, header, batch: partition.batch }), None),
-            Err(error) => (None, Some(AppendOutcome::refused(error, state.shard.now()))),
+    let mut stamps = Vec::with_capacity(rows.len());
+    for (Batch { at, bytes, refused }, route) in asked.into_iter().zip(&routes) {
+        let route = refused.map_or(route.as_ref().map_err(|error| *error), Err);
+        let checked = route.and_then(|route| {
+            let header = check(state, &route.topic, &bytes, &parse)?;
+            Ok(stamped(state, &route.topic, at, header, bytes))
+        });
+        let (batch, outcome, stamp) = match checked {
+            Ok((row, stamp)) => (Some(row), None, stamp),
+            Err(error) => (None, Some(AppendOutcome::refused(error, state.shard.now())), NO_STAMP),
         };
         batches.push(batch);
         outcomes.push(outcome);
+        stamps.push(stamp);
     }
     let (mut local, mut remote) = ((Vec::new(), Vec::new()), Vec::new());
     for (shard, indices) in by_shard(&routes) {
@@ -180,28 +223,40 @@ async fn dispatch_batches(state: &ShardState, partitions: Vec<ProducePartition>)
     }
     // Last: waiting for room here holds up nothing that goes elsewhere.
     let dispatched = owner::append(state, local.1).await;
-    Pending { rows, outcomes, local: (local.0, dispatched), remote }
+    Pending { rows, outcomes, stamps, local: (local.0, dispatched), remote }
+}
+
+/// A checked batch, with the broker's time where its topic wants that, and the time, in milliseconds.
+fn stamped(state: &ShardState, topic: &Topic, at: PartitionRef, header: BatchHeader, batch: Bytes) -> (AppendRow, i64) {
+    if !topic.config.is_log_append_time() {
+        return (AppendRow { at, header, batch }, NO_STAMP);
+    }
+    let now_ms = state.shard.wall_ms();
+    let (header, batch) = with_append_time(&header, &batch, now_ms);
+    (AppendRow { at, header, batch: batch.into() }, now_ms)
 }
 
 /// What the connection's shard checks of a batch, before its owner sees it.
-fn check(state: &ShardState, topic: &Topic, at: PartitionRef, batch: &[u8]) -> Result<BatchHeader, ErrorCode> {
+fn check(
+    state: &ShardState,
+    topic: &Topic,
+    batch: &[u8],
+    parse: impl Fn(&[u8]) -> Result<BatchHeader, ErrorCode>,
+) -> Result<BatchHeader, ErrorCode> {
     if state.stopping.is_set() {
         return Err(ErrorCode::ShuttingDown);
     }
     if batch.len() > topic.config.message_bytes_max() as usize {
         return Err(ErrorCode::MessageTooLarge);
     }
-    let header = check_produced(batch).map_err(|error| {
-        tracing::debug!(shard = state.index.0, topic = %topic.name, partition = at.partition.0, %error, "a batch was refused");
-        error_map::of_batch(&error)
-    })?;
+    let header = parse(batch)?;
     // Transactions need a coordinator, which this broker does not have.
     if header.is_transactional() { Err(ErrorCode::InvalidRecord) } else { Ok(header) }
 }
 
 /// Waits until every batch is at its level or refused.
-async fn produced(state: &ShardState, pending: Pending) -> (Vec<PartitionRef>, Vec<AppendOutcome>) {
-    let Pending { rows, mut outcomes, local: (indices, dispatched), remote } = pending;
+pub(crate) async fn produced(state: &ShardState, pending: Pending) -> (Vec<PartitionRef>, Vec<AppendOutcome>) {
+    let Pending { rows, mut outcomes, stamps, local: (indices, dispatched), remote } = pending;
     let mut place = |indices: Vec<usize>, answers: Vec<AppendOutcome>| {
         for (index, answer) in indices.into_iter().zip(answers) {
             if let Some(outcome) = outcomes.get_mut(index) {
@@ -217,8 +272,9 @@ async fn produced(state: &ShardState, pending: Pending) -> (Vec<PartitionRef>, V
         };
         place(indices, answers);
     }
-    let outcomes = outcomes.into_iter().map(|outcome| outcome.expect("every row was refused or appended")).collect();
-    (rows, outcomes)
+    let settled = outcomes.into_iter().map(|outcome| outcome.expect("every row was refused or appended"));
+    let outcomes = settled.zip(stamps).map(|(outcome, log_append_ms)| AppendOutcome { log_append_ms, ..outcome });
+    (rows, outcomes.collect())
 }
 
 /// A row of the reply.

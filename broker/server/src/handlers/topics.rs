@@ -85,7 +85,7 @@ pub(crate) async fn list(connection: &Rc<Connection>, request: Request) -> Resul
 }
 
 /// Proposes a command; `Ok` holds what could not be done although it is committed, in words, usually nothing.
-async fn propose(state: &ShardState, command: Command) -> Result<String, (ErrorCode, String)> {
+pub(crate) async fn propose(state: &ShardState, command: Command) -> Result<String, (ErrorCode, String)> {
     if state.stopping.is_set() {
         return Err((ErrorCode::ShuttingDown, ErrorCode::ShuttingDown.to_string()));
     }

@@ -1,0 +1,91 @@
+//! The Kafka protocol as it is served: one file for each api or small family, the order of a connection, and the conversion of
+//! native batches. Owns what differs from the native protocol; owners, lanes and the metadata plane are the same.
+//!
+//! Only Produce overlaps Produce, and Fetch overlaps Fetch or Produce; every other api waits until what came before it on its
+//! connection is answered (rule Q2). Replies leave in the order of the requests.
+
+mod api_versions;
+mod convert;
+mod fetch;
+mod in_order;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod names;
+mod produce;
+mod request;
+
+use std::rc::Rc;
+
+use ouzel_protocol::kafka::{ApiKey, HeaderError};
+
+use crate::connection::{Connection, read_body};
+use crate::frame_reader::{Fault, FrameReader};
+use crate::request::Held;
+
+pub(crate) use in_order::InOrder;
+use request::{KafkaRequest, Ticket};
+
+/// Reads and answers requests until the peer ends the connection.
+///
+/// # Errors
+/// The peer broke the protocol, or the socket failed: the connection ends.
+pub(crate) async fn read_requests(connection: &Rc<Connection>, frames: &mut FrameReader) -> Result<(), Fault> {
+    let state = &connection.state;
+    loop {
+        let place = connection.place().await;
+        let Some(bytes) = frames.kafka_frame(&state.shard, connection.watch()).await? else { return Ok(()) };
+        if bytes > state.budget.frame_bytes_max {
+            return Err(Fault::TooLarge { got: bytes, max: state.budget.frame_bytes_max });
+        }
+        let mut held = Held::new(place, state);
+        let (frame, permits) = read_body(connection, frames, bytes).await?;
+        held.body = Some(permits);
+        let (request, ticket) = match KafkaRequest::parse(connection, frame.freeze(), held) {
+            Ok(parsed) => parsed,
+            Err((HeaderError::UnknownVersion { api: ApiKey::ApiVersions, correlation_id, .. }, held)) => {
+                // Whatever version it is, the answer tells which ones there are (KIP-511).
+                api_versions::answer_unknown(connection, correlation_id, held);
+                continue;
+            }
+            Err((error, _)) => return Err(error.into()),
+        };
+        if !request.api.is_offered(request.version) {
+            return Err(ticket.unknown_version().into());
+        }
+        if let Some(native) = request::native_name(request.api) {
+            state.requests.count(native);
+        }
+        match request.api {
+            // Awaited: the order of produce requests is fixed before the next frame is looked at.
+            ApiKey::Produce => produce::dispatch(connection, request, ticket).await?,
+            ApiKey::Fetch => {
+                let connection = Rc::clone(connection);
+                state.shard.spawn(async move {
+                    if let Err(fault) = fetch::answer(&connection, &request, ticket).await {
+                        connection.fail(&fault);
+                    }
+                });
+            }
+            _ => {
+                connection.in_order.turn_of(&request.place).await;
+                answer(connection, &request, ticket).await?;
+            }
+        }
+    }
+}
+
+/// Answers any request but Produce and Fetch.
+async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
+    // How large these answers are is known when they are made: few are made at once, none while many wait unsent.
+    let state = &connection.state;
+    let _one_of_few = state.answering.acquire(1).await;
+    state.memory.answers_allowed().await;
+    match request.api {
+        ApiKey::ApiVersions => api_versions::answer(connection, request, ticket),
+        ApiKey::Metadata => metadata::answer(connection, request, ticket).await,
+        ApiKey::ListOffsets => list_offsets::answer(connection, request, ticket).await,
+        ApiKey::InitProducerId => init_producer_id::answer(connection, request, ticket).await,
+        _ => Err(Fault::Protocol("an api without a handler")),
+    }
+}

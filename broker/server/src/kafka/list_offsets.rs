@@ -1,0 +1,84 @@
+//! ListOffsets: earliest, latest, by time, and the record with the highest timestamp, asked of each partition's owner.
+
+use std::rc::Rc;
+
+use ouzel_protocol::kafka::{
+    KafkaError, ListOffsetsPartition, ListOffsetsPartitionReply, ListOffsetsReply, ListOffsetsRequest,
+    ListOffsetsTopicReply,
+};
+use ouzel_protocol::native::OffsetSpec;
+use ouzel_protocol::{ErrorCode, PartitionIndex};
+
+use super::names;
+use super::request::{KafkaRequest, Ticket};
+use crate::connection::Connection;
+use crate::error_map;
+use crate::frame_reader::Fault;
+use crate::handlers::list_offsets::ask_owners;
+use crate::lanes::{OffsetOutcome, PartitionRef};
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+
+pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
+    let asked: ListOffsetsRequest<'_> = request.message()?;
+    let state = &connection.state;
+    names::look_up(state, asked.topics.iter().map(|topic| topic.name)).await;
+    let mut rows = Vec::new();
+    for topic in &asked.topics {
+        let topic_id = names::topic_id(state, topic.name);
+        rows.extend(topic.partitions.iter().map(|row| {
+            let partition = PartitionIndex(u32::try_from(row.partition_index).unwrap_or(u32::MAX));
+            (PartitionRef { topic_id, partition }, spec(row.timestamp).unwrap_or(OffsetSpec::Latest))
+        }));
+    }
+    let mut outcomes = ask_owners(state, &rows).await.into_iter();
+    let topics = asked.topics.iter().map(|topic| ListOffsetsTopicReply {
+        name: topic.name,
+        partitions: topic
+            .partitions
+            .iter()
+            .zip(&mut outcomes)
+            .map(|(row, outcome)| reply_row(&row, &outcome))
+            .collect(),
+    });
+    let reply = ListOffsetsReply { topics: topics.collect(), ..ListOffsetsReply::default() };
+    ticket.answer(connection, &reply)
+}
+
+/// The point that a number stands for; `None` for one that stands for none.
+fn spec(timestamp: i64) -> Option<OffsetSpec> {
+    match timestamp {
+        LATEST => Some(OffsetSpec::Latest),
+        EARLIEST => Some(OffsetSpec::Earliest),
+        MAX_TIMESTAMP => Some(OffsetSpec::MaxTimestamp),
+        0.. => Some(OffsetSpec::Timestamp(timestamp)),
+        _ => None,
+    }
+}
+
+fn reply_row(row: &ListOffsetsPartition, outcome: &OffsetOutcome) -> ListOffsetsPartitionReply {
+    let refused = |error_code| ListOffsetsPartitionReply {
+        partition_index: row.partition_index,
+        error_code,
+        ..ListOffsetsPartitionReply::default()
+    };
+    let Some(spec) = spec(row.timestamp) else { return refused(KafkaError::UNSUPPORTED_VERSION) };
+    if outcome.error != ErrorCode::None {
+        return refused(error_map::kafka(outcome.error));
+    }
+    let epoch = i32::try_from(outcome.leader_epoch.0).unwrap_or(i32::MAX);
+    if let Err(error) = super::fetch::check_epoch(row.current_leader_epoch, epoch) {
+        return refused(error);
+    }
+    // No record has a time that late: there is no offset either, where the native protocol names the end.
+    let is_none = matches!(spec, OffsetSpec::Timestamp(_) | OffsetSpec::MaxTimestamp) && outcome.timestamp < 0;
+    ListOffsetsPartitionReply {
+        partition_index: row.partition_index,
+        error_code: KafkaError::NONE,
+        timestamp: outcome.timestamp,
+        offset: if is_none { -1 } else { i64::try_from(outcome.offset.0).unwrap_or(i64::MAX) },
+        leader_epoch: if is_none { -1 } else { epoch },
+    }
+}

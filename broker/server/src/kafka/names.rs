@@ -1,0 +1,47 @@
+//! Topics by their names, as Kafka's older messages ask for them. Owns the lookup and the creation of a topic that is asked for
+//! and is not there. Lives on the connection's shard.
+
+use std::sync::Arc;
+
+use ouzel_broker_core::{Command, Topic};
+use ouzel_protocol::{ErrorCode, TopicId, check_topic_name};
+
+use crate::handlers::{propose, refresh};
+use crate::shard::ShardState;
+
+/// Makes sure that what is committed now is known here, if any of these legal names is not (rule Q1: asked once).
+pub(crate) async fn look_up<'a>(state: &ShardState, names: impl Iterator<Item = &'a str>) {
+    let image = state.topics.image();
+    let mut names = names;
+    if names.any(|name| image.topic_named(name).is_none() && check_topic_name(name).is_ok()) {
+        drop(image);
+        refresh(state).await;
+    }
+}
+
+/// The topic of this name, as this shard knows it.
+pub(crate) fn topic(state: &ShardState, name: &str) -> Option<Arc<Topic>> {
+    state.topics.image().topic_named(name).cloned()
+}
+
+/// The id of the topic of this name; one that no topic has where there is none.
+pub(crate) fn topic_id(state: &ShardState, name: &str) -> TopicId {
+    state.topics.image().topic_named(name).map_or(TopicId(0), |topic| topic.topic_id)
+}
+
+/// Creates a topic with the defaults. Whoever comes second finds it there.
+pub(crate) async fn create(state: &ShardState, name: &str) -> Result<Arc<Topic>, ErrorCode> {
+    let command = Command::CreateTopic {
+        name: name.to_owned(),
+        topic_id: TopicId(rand::random::<u128>().max(1)),
+        partitions: state.topic_defaults.partitions,
+        replication_factor: 0,
+        configs: Vec::new(),
+    };
+    match propose(state, command).await {
+        Ok(_) | Err((ErrorCode::TopicAlreadyExists, _)) => {}
+        Err((error, _)) => return Err(error),
+    }
+    refresh(state).await;
+    topic(state, name).ok_or(ErrorCode::LeaderNotAvailable)
+}

@@ -1,0 +1,120 @@
+//! Produce, in two moments as in the native protocol: dispatched in the order of the wire, answered when produced. A batch is
+//! checked by its header and its checksum and stored as it came; only where the topic wants the broker's time are three of its
+//! fields set.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use ouzel_protocol::kafka::{
+    ProducePartitionReply, ProduceReply, ProduceRequest, ProduceTopicReply, check_records, range_in,
+};
+use ouzel_protocol::{ErrorCode, PartitionIndex};
+
+use super::names;
+use super::request::{KafkaRequest, Ticket};
+use crate::connection::Connection;
+use crate::error_map;
+use crate::frame_reader::Fault;
+use crate::handlers::produce::{Batch, dispatch_batches, produced};
+use crate::lanes::{AppendOutcome, PartitionRef};
+
+/// What a request may say of when to answer.
+const ACKS: [i16; 3] = [-1, 0, 1];
+
+/// Dispatches a request; its reply follows on its own.
+///
+/// # Errors
+/// The body is not a produce request: the connection ends.
+pub(crate) async fn dispatch(connection: &Rc<Connection>, request: KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
+    let produce: ProduceRequest<'_> = request.message()?;
+    let state = &connection.state;
+    names::look_up(state, produce.topic_data.iter().map(|topic| topic.name)).await;
+    let acks = produce.acks;
+    let whole = if !ACKS.contains(&acks) {
+        Some(ErrorCode::InvalidRequiredAcks)
+    } else if produce.transactional_id.is_some() {
+        // Transactions need a coordinator, which this broker does not have.
+        Some(ErrorCode::InvalidTransactionState)
+    } else {
+        None
+    };
+    let mut batches = Vec::new();
+    for topic in &produce.topic_data {
+        let topic_id = names::topic_id(state, topic.name);
+        for row in &topic.partition_data {
+            let partition = PartitionIndex(u32::try_from(row.index).unwrap_or(u32::MAX));
+            let records = row.records.bytes();
+            let bytes = records.and_then(|records| range_in(&request.frame, records));
+            batches.push(Batch {
+                at: PartitionRef { topic_id, partition },
+                bytes: bytes.map_or_else(Bytes::new, |range| request.frame.slice(range)),
+                refused: whole,
+            });
+        }
+    }
+    let version = request.version;
+    let check = |bytes: &[u8]| check_records(Some(bytes), version).map_err(|error| error_map::of_records(&error));
+    let pending = dispatch_batches(state, batches, check).await;
+    let connection = Rc::clone(connection);
+    connection.state.shard.clone().spawn(async move {
+        let (_, outcomes) = produced(&connection.state, pending).await;
+        if let Err(fault) = answer(&connection, &request, ticket, acks, &outcomes) {
+            connection.fail(&fault);
+        }
+    });
+    Ok(())
+}
+
+fn answer(
+    connection: &Rc<Connection>,
+    request: &KafkaRequest,
+    ticket: Ticket,
+    acks: i16,
+    outcomes: &[AppendOutcome],
+) -> Result<(), Fault> {
+    if acks == 0 {
+        if let Some(refused) = outcomes.iter().find(|outcome| !outcome.error.is_none()) {
+            return Err(Fault::Unacknowledged(refused.error));
+        }
+        ticket.answer_nothing(connection);
+        return Ok(());
+    }
+    let produce: ProduceRequest<'_> = request.message()?;
+    let mut outcomes = outcomes.iter();
+    let responses = produce.topic_data.iter().map(|topic| ProduceTopicReply {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        partition_responses: topic
+            .partition_data
+            .iter()
+            .zip(&mut outcomes)
+            .map(|(row, outcome)| reply_row(row.index, outcome))
+            .collect(),
+    });
+    let reply = ProduceReply { responses: responses.collect(), ..ProduceReply::default() };
+    ticket.answer(connection, &reply)
+}
+
+fn reply_row<'a>(index: i32, outcome: &AppendOutcome) -> ProducePartitionReply<'a> {
+    if outcome.error.is_none() {
+        ProducePartitionReply {
+            index,
+            base_offset: signed(outcome.base_offset.0),
+            log_append_time_ms: outcome.log_append_ms,
+            log_start_offset: signed(outcome.log_start.0),
+            ..ProducePartitionReply::default()
+        }
+    } else {
+        ProducePartitionReply {
+            index,
+            error_code: error_map::kafka(outcome.error),
+            base_offset: -1,
+            error_message: Some(outcome.error.sentence()),
+            ..ProducePartitionReply::default()
+        }
+    }
+}
+
+fn signed(offset: u64) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
+}
