@@ -21,6 +21,9 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 
+/// From here on a reply names the epoch of the leader (KIP-320).
+const EPOCH_FROM: i16 = 4;
+
 pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
     let asked: ListOffsetsRequest<'_> = request.message()?;
     let state = &connection.state;
@@ -40,7 +43,7 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
             .partitions
             .iter()
             .zip(&mut outcomes)
-            .map(|(row, outcome)| reply_row(&row, &outcome))
+            .map(|(row, outcome)| reply_row(&row, &outcome, request.version))
             .collect(),
     });
     let reply = ListOffsetsReply { topics: topics.collect(), ..ListOffsetsReply::default() };
@@ -58,7 +61,7 @@ fn spec(timestamp: i64) -> Option<OffsetSpec> {
     }
 }
 
-fn reply_row(row: &ListOffsetsPartition, outcome: &OffsetOutcome) -> ListOffsetsPartitionReply {
+fn reply_row(row: &ListOffsetsPartition, outcome: &OffsetOutcome, version: i16) -> ListOffsetsPartitionReply {
     let refused = |error_code| ListOffsetsPartitionReply {
         partition_index: row.partition_index,
         error_code,
@@ -79,6 +82,6 @@ fn reply_row(row: &ListOffsetsPartition, outcome: &OffsetOutcome) -> ListOffsets
         error_code: KafkaError::NONE,
         timestamp: outcome.timestamp,
         offset: if is_none { -1 } else { i64::try_from(outcome.offset.0).unwrap_or(i64::MAX) },
-        leader_epoch: if is_none { -1 } else { epoch },
+        leader_epoch: if is_none || version < EPOCH_FROM { -1 } else { epoch },
     }
 }

@@ -2,6 +2,8 @@
 //! over `std` sockets that speaks real frames. Each test crate uses a part of it.
 #![allow(dead_code, unreachable_pub, reason = "a module of several test crates, each of which uses a part of it")]
 
+pub mod kafka;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
