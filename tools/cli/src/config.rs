@@ -414,7 +414,9 @@ mod tests {
         for (file, word) in [
             ("shards = \"many\"", "`shards` in file"),
             ("native = \"here\"", "host:port"),
-            ("journal.bytes.max = true", "boolean"),
+            ("journal.bytes.max = true", "journal.bytes.max"),
+            ("num.partitions = []", "array"),
+            ("auto.create.topics.enable = 1", "neither true nor false"),
             ("spin.us = \"auto\"", "spin.us"),
             ("cpus = \"0;1\"", "list of cores"),
             ("executor = \"tokio\"", "no executor is called \"tokio\""),

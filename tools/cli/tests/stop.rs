@@ -24,7 +24,8 @@ struct Logged {
 
 impl Logged {
     fn start(data_dir: &Path) -> Logged {
-        let mut child = ouzel(&["serve", "--native", "127.0.0.1:0", "--shards", "1", "--log-level", "info"])
+        let mut child = ouzel(&["serve", "--native", "127.0.0.1:0", "--kafka", "127.0.0.1:0"])
+            .args(["--shards", "1", "--log-level", "info"])
             .args(["--set", "journal.bytes.max=32MiB", "--set", "memory.bytes.max=64MiB"])
             .arg("--data-dir")
             .arg(data_dir)

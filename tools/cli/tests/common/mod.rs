@@ -87,7 +87,8 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts a broker on free ports and waits for its ready line.
     pub(crate) fn start(data_dir: &Path, words: &[&str]) -> Broker {
-        let mut child = ouzel(&["serve", "--native", "127.0.0.1:0", "--log-level", "error", "--stop-with-stdin"])
+        let mut child = ouzel(&["serve", "--native", "127.0.0.1:0", "--kafka", "127.0.0.1:0"])
+            .args(["--log-level", "error", "--stop-with-stdin"])
             .arg("--data-dir")
             .arg(data_dir)
             .args(SMALL)
