@@ -386,6 +386,11 @@ impl Store {
         Ok(Appended { base_offset: placed.base_offset, last_offset: Offset(placed.end_offset.0 - 1), log_start, ack })
     }
 
+    /// The directory that everything durable lies in.
+    pub fn data_dir(&self) -> &Path {
+        &self.0.data_dir
+    }
+
     /// The offset the next batch gets.
     ///
     /// # Errors

@@ -12,6 +12,22 @@ const SEGMENT_BYTES: &str = "segment.bytes";
 const MESSAGE_BYTES_MAX: &str = "max.message.bytes";
 const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 
+/// A setting of Kafka's with one value that is true of every topic here. It may be set to that, and to nothing else: a broker
+/// that takes a wish and does not fulfil it is worse than one that says no.
+struct Fixed {
+    key: &'static str,
+    value: &'static str,
+    why: &'static str,
+}
+
+const FIXED: [Fixed; 5] = [
+    Fixed { key: "cleanup.policy", value: "delete", why: "nothing is compacted by this version" },
+    Fixed { key: "compression.type", value: "producer", why: "batches are kept as they came" },
+    Fixed { key: "min.insync.replicas", value: "1", why: "a partition has one replica" },
+    Fixed { key: "retention.bytes", value: "-1", why: "nothing is deleted for its size by this version" },
+    Fixed { key: "retention.ms", value: "-1", why: "nothing is deleted for its age by this version" },
+];
+
 /// Whose clock the timestamps of a topic's records are from (`message.timestamp.type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TimestampType {
@@ -52,8 +68,18 @@ pub struct ConfigEntry {
 
 impl TopicConfig {
     /// Every key there is.
-    pub const KEYS: [&'static str; 5] =
-        [DURABILITY, FLUSH_INTERVAL_MS, MESSAGE_BYTES_MAX, TIMESTAMP_TYPE, SEGMENT_BYTES];
+    pub const KEYS: [&'static str; 10] = [
+        DURABILITY,
+        FLUSH_INTERVAL_MS,
+        MESSAGE_BYTES_MAX,
+        TIMESTAMP_TYPE,
+        SEGMENT_BYTES,
+        FIXED[0].key,
+        FIXED[1].key,
+        FIXED[2].key,
+        FIXED[3].key,
+        FIXED[4].key,
+    ];
 
     /// Settings from key and value pairs; a key given twice keeps its last value.
     ///
@@ -112,6 +138,15 @@ impl TopicConfig {
                 self.message_bytes_max = parse_bounded(MESSAGE_BYTES_MAX, value, bounds)?.map(narrow);
             }
             TIMESTAMP_TYPE => self.timestamp_type = value.map(parse_timestamp_type).transpose()?,
+            _ if let Some(fixed) = FIXED.iter().find(|fixed| fixed.key == key) => {
+                if let Some(value) = value.filter(|value| *value != fixed.value) {
+                    return Err(MetadataError::InvalidConfig {
+                        key: fixed.key,
+                        value: value.to_owned(),
+                        expected: format!("{}: {}", fixed.value, fixed.why),
+                    });
+                }
+            }
             _ => return Err(MetadataError::UnknownConfig { key: key.to_owned(), known: Self::KEYS.join(", ") }),
         }
         Ok(())
@@ -130,7 +165,8 @@ impl TopicConfig {
             ),
             (SEGMENT_BYTES, self.segment_bytes().to_string(), self.segment_bytes.is_none()),
         ];
-        values.into_iter().map(|(key, value, is_default)| ConfigEntry { key, value, is_default }).collect()
+        let fixed = FIXED.iter().map(|fixed| (fixed.key, fixed.value.to_owned(), true));
+        values.into_iter().chain(fixed).map(|(key, value, is_default)| ConfigEntry { key, value, is_default }).collect()
     }
 
     /// The keys that differ from following the default, as they are stored in records.
@@ -184,7 +220,8 @@ mod tests {
             assert!(entry.is_default);
             let mut config = TopicConfig::default();
             config.set(entry.key, Some(&entry.value)).expect("a default is a legal value");
-            assert_eq!(config.overrides(), [(entry.key, entry.value.clone())]);
+            let is_fixed = FIXED.iter().any(|fixed| fixed.key == entry.key);
+            assert_eq!(config.overrides().pop(), (!is_fixed).then(|| (entry.key, entry.value.clone())));
             config.set(entry.key, None).expect("every key can be reset");
             assert_eq!(config, defaults);
         }
@@ -204,6 +241,9 @@ mod tests {
             ("max.message.bytes", "67108865"),
             ("max.message.bytes", "18446744073709551616"),
             ("max.message.bytes", ""),
+            ("retention.ms", "604800000"),
+            ("cleanup.policy", "compact"),
+            ("message.timestamp.type", "Sometimes"),
             ("retention.hours", "1"),
             ("", "1"),
         ];

@@ -12,7 +12,7 @@ mod topics;
 
 pub(crate) use fetch::Gathered;
 pub(crate) use metadata::advertised_host;
-pub(crate) use topics::propose;
+pub(crate) use topics::{propose, statuses};
 
 use std::rc::Rc;
 
@@ -71,7 +71,10 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
 }
 
 /// The owners of partitions. When one is unknown here, shard 0 is asked for the newest version, once (rule Q1).
-async fn routes(state: &ShardState, rows: impl Iterator<Item = PartitionRef> + Clone) -> Vec<Result<Route, ErrorCode>> {
+pub(crate) async fn routes(
+    state: &ShardState,
+    rows: impl Iterator<Item = PartitionRef> + Clone,
+) -> Vec<Result<Route, ErrorCode>> {
     let routes: Vec<_> = rows.clone().map(|at| state.topics.route(at)).collect();
     let is_unknown =
         |error: &ErrorCode| matches!(error, ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition);
@@ -92,7 +95,7 @@ pub(crate) async fn refresh(state: &ShardState) {
 }
 
 /// The indices of `routes` by owner shard, refused ones left out; groups in the order in which they first appear.
-fn by_shard(routes: &[Result<Route, ErrorCode>]) -> Vec<(ouzel_protocol::ShardIndex, Vec<usize>)> {
+pub(crate) fn by_shard(routes: &[Result<Route, ErrorCode>]) -> Vec<(ouzel_protocol::ShardIndex, Vec<usize>)> {
     let mut groups: Vec<(ouzel_protocol::ShardIndex, Vec<usize>)> = Vec::new();
     for (index, route) in routes.iter().enumerate() {
         let Ok(route) = route else { continue };

@@ -5,15 +5,20 @@
 //! connection is answered (rule Q2). Replies leave in the order of the requests.
 
 mod api_versions;
+mod cluster;
+mod configs;
 mod convert;
+mod delete_records;
 mod fetch;
 mod in_order;
 mod init_producer_id;
+mod leader_epoch;
 mod list_offsets;
 mod metadata;
 mod names;
 mod produce;
 mod request;
+mod topics;
 
 use std::rc::Rc;
 
@@ -86,6 +91,17 @@ async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Tic
         ApiKey::Metadata => metadata::answer(connection, request, ticket).await,
         ApiKey::ListOffsets => list_offsets::answer(connection, request, ticket).await,
         ApiKey::InitProducerId => init_producer_id::answer(connection, request, ticket).await,
+        ApiKey::CreateTopics => topics::create(connection, request, ticket).await,
+        ApiKey::DeleteTopics => topics::delete(connection, request, ticket).await,
+        ApiKey::CreatePartitions => topics::create_partitions(connection, request, ticket).await,
+        ApiKey::DescribeConfigs => configs::describe(connection, request, ticket).await,
+        ApiKey::AlterConfigs => configs::alter(connection, request, ticket).await,
+        ApiKey::IncrementalAlterConfigs => configs::alter_incrementally(connection, request, ticket).await,
+        ApiKey::DeleteRecords => delete_records::answer(connection, request, ticket).await,
+        ApiKey::OffsetForLeaderEpoch => leader_epoch::answer(connection, request, ticket).await,
+        ApiKey::DescribeCluster => cluster::describe(connection, request, ticket),
+        ApiKey::DescribeLogDirs => cluster::log_dirs(connection, request, ticket).await,
+        ApiKey::ListPartitionReassignments => cluster::reassignments(connection, request, ticket),
         _ => Err(Fault::Protocol("an api without a handler")),
     }
 }

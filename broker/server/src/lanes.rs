@@ -170,6 +170,12 @@ pub(crate) enum ShardRequest {
         rows: Vec<(PartitionRef, OffsetSpec)>,
         reply: Sender<Vec<OffsetOutcome>>,
     },
+    /// Raise the first offset of each partition; without an offset, to the high watermark.
+    DeleteRecords {
+        version: MetadataVersion,
+        rows: Vec<(PartitionRef, Option<Offset>)>,
+        reply: Sender<Vec<Result<Offset, ErrorCode>>>,
+    },
     Status {
         version: MetadataVersion,
         rows: Vec<PartitionRef>,

@@ -311,6 +311,29 @@ async fn offset_one(state: &ShardState, at: PartitionRef, spec: OffsetSpec) -> R
     Ok(OffsetOutcome { error: ErrorCode::None, offset, timestamp, leader_epoch: partition.leader_epoch })
 }
 
+/// Raises the first offset of partitions, durably; returns the new ones. Without an offset, to the high watermark.
+pub(crate) async fn delete_records(
+    state: &ShardState,
+    rows: &[(PartitionRef, Option<Offset>)],
+) -> Vec<Result<Offset, ErrorCode>> {
+    let mut outcomes = Vec::with_capacity(rows.len());
+    for (at, to) in rows {
+        outcomes.push(delete_records_of(state, *at, *to).await);
+    }
+    outcomes
+}
+
+async fn delete_records_of(state: &ShardState, at: PartitionRef, to: Option<Offset>) -> Result<Offset, ErrorCode> {
+    let id = state.topics.owned(at)?.partition_id;
+    let code = |error: StorageError| error_map::of_storage(&error);
+    let high_watermark = state.store.durable_end(id).map_err(code)?;
+    let to = to.unwrap_or(high_watermark);
+    if to > high_watermark {
+        return Err(ErrorCode::OffsetOutOfRange);
+    }
+    state.store.advance_log_start(id, to).await.map_err(code)
+}
+
 /// What a person wants to know of each partition.
 pub(crate) fn status(state: &ShardState, rows: &[PartitionRef]) -> Vec<PartitionStatus> {
     let state_word = if state.store.poisoned().is_some() { "poisoned" } else { "online" };
@@ -379,6 +402,10 @@ async fn answer(state: &ShardState, request: ShardRequest) {
         ShardRequest::Offsets { version, rows, reply } => {
             state.topics.reached(version).await;
             drop(reply.send(offsets(state, &rows).await));
+        }
+        ShardRequest::DeleteRecords { version, rows, reply } => {
+            state.topics.reached(version).await;
+            drop(reply.send(delete_records(state, &rows).await));
         }
         ShardRequest::Status { version, rows, reply } => {
             state.topics.reached(version).await;

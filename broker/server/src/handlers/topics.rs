@@ -110,7 +110,8 @@ fn status(outcome: Result<String, (ErrorCode, String)>) -> StatusReply {
     }
 }
 
-async fn described(state: &ShardState, topic: &Topic) -> DescribeTopicReply {
+/// What the owner of each partition says of it, in the order of their numbers.
+pub(crate) async fn statuses(state: &ShardState, topic: &Topic) -> Vec<PartitionStatus> {
     let offline = PartitionStatus { state: "offline", ..PartitionStatus::default() };
     let mut statuses = vec![offline; topic.partitions.len()];
     for peer in 0..state.peers.len() {
@@ -139,6 +140,11 @@ async fn described(state: &ShardState, topic: &Topic) -> DescribeTopicReply {
             }
         }
     }
+    statuses
+}
+
+async fn described(state: &ShardState, topic: &Topic) -> DescribeTopicReply {
+    let statuses = statuses(state, topic).await;
     let partitions = topic.indexed().zip(statuses).map(|((index, partition), status)| DescribedPartition {
         index,
         shard: partition.shard,
