@@ -46,18 +46,16 @@ pub(crate) async fn read_requests(connection: &Rc<Connection>, frames: &mut Fram
         let mut held = Held::new(place, state);
         let (frame, permits) = read_body(connection, frames, bytes).await?;
         held.body = Some(permits);
-        let (request, ticket) = match KafkaRequest::parse(connection, frame.freeze(), held) {
-            Ok(parsed) => parsed,
-            Err((HeaderError::UnknownVersion { api: ApiKey::ApiVersions, correlation_id, .. }, held)) => {
+        let request = match KafkaRequest::parse(connection, frame.freeze()) {
+            Ok(request) => request,
+            Err(HeaderError::UnknownVersion { api: ApiKey::ApiVersions, correlation_id, .. }) => {
                 // Whatever version it is, the answer tells which ones there are (KIP-511).
                 api_versions::answer_unknown(connection, correlation_id, held);
                 continue;
             }
-            Err((error, _)) => return Err(error.into()),
+            Err(error) => return Err(error.into()),
         };
-        if !request.api.is_offered(request.version) {
-            return Err(ticket.unknown_version().into());
-        }
+        let ticket = request.ticket(held);
         if let Some(native) = request::native_name(request.api) {
             state.requests.count(native);
         }

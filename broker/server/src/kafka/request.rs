@@ -17,6 +17,7 @@ use crate::request::{AnswerBytes, Held};
 pub(crate) struct KafkaRequest {
     pub(crate) api: ApiKey,
     pub(crate) version: i16,
+    correlation_id: i32,
     pub(crate) frame: Bytes,
     /// When its last byte was read.
     pub(crate) received: Instant,
@@ -34,25 +35,25 @@ pub(crate) struct Ticket {
 }
 
 impl KafkaRequest {
-    /// A request that was read just now, with what answers it. Takes the next place in the order of replies.
+    /// A request that was read just now. Takes the next place in the order of replies.
     ///
     /// # Errors
-    /// The frame does not begin with a header; what it holds is given back.
-    pub(crate) fn parse(
-        connection: &Connection,
-        frame: Bytes,
-        held: Held,
-    ) -> Result<(Self, Ticket), (HeaderError, Held)> {
-        let (header, body) = match RequestHeader::decode(&frame) {
-            Ok(decoded) => decoded,
-            Err(error) => return Err((error, held)),
-        };
+    /// The frame does not begin with a header that can be answered; no place is taken.
+    pub(crate) fn parse(connection: &Connection, frame: Bytes) -> Result<Self, HeaderError> {
+        let (header, body) = RequestHeader::decode(&frame)?;
         let RequestHeader { api, version, correlation_id, .. } = header;
+        if !api.is_offered(version) {
+            return Err(HeaderError::UnknownVersion { api, version, correlation_id });
+        }
         let body_at = frame.len() - body.len();
         let place = Rc::new(connection.in_order.take());
-        let ticket = Ticket { api, version, correlation_id, place: Rc::clone(&place), held };
-        let received = connection.state.shard.now();
-        Ok((Self { api, version, frame, received, place, body_at }, ticket))
+        Ok(Self { api, version, correlation_id, frame, received: connection.state.shard.now(), place, body_at })
+    }
+
+    /// What answers it, and holds what it holds until then.
+    pub(crate) fn ticket(&self, held: Held) -> Ticket {
+        let Self { api, version, correlation_id, .. } = *self;
+        Ticket { api, version, correlation_id, place: Rc::clone(&self.place), held }
     }
 
     /// The request's message; its strings and records lie in the frame.
@@ -65,12 +66,6 @@ impl KafkaRequest {
 }
 
 impl Ticket {
-    /// The error of a version that the codec has and the broker does not offer.
-    pub(crate) fn unknown_version(&self) -> HeaderError {
-        let Self { api, version, correlation_id, .. } = *self;
-        HeaderError::UnknownVersion { api, version, correlation_id }
-    }
-
     /// Answers. A reply that its version cannot carry is our mistake, and ends the connection.
     pub(crate) fn answer<'a>(self, connection: &Rc<Connection>, reply: &impl Message<'a>) -> Result<(), Fault> {
         let mut out = Vec::new();
