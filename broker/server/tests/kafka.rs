@@ -44,6 +44,12 @@ fn versions_are_told_to_whoever_asks_in_any_version() {
     client.stream.write_all(&[0, 0, 0, 11, 0, 18, 0, 99, 0, 0, 0, 77, 255, 255, 0]).expect("the broker reads");
     let reply = read_frame(&mut client.stream);
     assert_eq!(reply[..6], [0, 0, 0, 77, 0, 35]);
+    // What stands behind a message is nobody's business: librdkafka leaves bytes there.
+    client
+        .stream
+        .write_all(&[0, 0, 0, 16, 0, 3, 0, 1, 0, 0, 0, 78, 255, 255, 0, 0, 0, 0, 9, 9])
+        .expect("the broker reads");
+    assert_eq!(read_frame(&mut client.stream)[..4], [0, 0, 0, 78]);
     // And the connection goes on.
     client.create("orders");
 }

@@ -24,14 +24,18 @@ pub trait Message<'a>: Field<'a> {
     /// # Errors
     /// The peer sent something else, or the codec does not have the version.
     fn decode(body: &'a [u8], version: i16) -> Result<Self, DecodeError> {
-        let count_max = Self::API.api().elements_max;
-        let mut reader = Reader::new(Self::NAME, body, shape::<Self>(version), count_max);
-        if !Self::API.api().versions.contains(&version) {
-            return Err(reader.error("version", DecodeProblem::Version { got: version }));
-        }
-        let message = Self::read(&mut reader, Self::NAME)?;
+        let (message, reader) = read_from(body, version)?;
         reader.finish("end of message")?;
         Ok(message)
+    }
+
+    /// As [`decode`](Self::decode), whatever stands behind the message: Kafka's broker does not look there, and librdkafka leaves
+    /// three bytes behind when it asks for the metadata of all topics.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    fn decode_from(body: &'a [u8], version: i16) -> Result<Self, DecodeError> {
+        read_from(body, version).map(|(message, _)| message)
     }
 
     /// Appends the body. Fields that the version does not have are left out.
@@ -41,6 +45,16 @@ pub trait Message<'a>: Field<'a> {
     fn encode(&self, version: i16, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         write(self, version, out, None)
     }
+}
+
+fn read_from<'a, M: Message<'a>>(body: &'a [u8], version: i16) -> Result<(M, Reader<'a>), DecodeError> {
+    let count_max = M::API.api().elements_max;
+    let mut reader = Reader::new(M::NAME, body, shape::<M>(version), count_max);
+    if !M::API.api().versions.contains(&version) {
+        return Err(reader.error("version", DecodeProblem::Version { got: version }));
+    }
+    let message = M::read(&mut reader, M::NAME)?;
+    Ok((message, reader))
 }
 
 fn shape<'a, M: Message<'a>>(version: i16) -> Shape {

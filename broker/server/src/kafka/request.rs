@@ -61,7 +61,7 @@ impl KafkaRequest {
     /// # Errors
     /// The body is not what its layout says: the connection ends.
     pub(crate) fn message<'a, M: Message<'a>>(&'a self) -> Result<M, Fault> {
-        Ok(M::decode(self.frame.get(self.body_at..).unwrap_or_default(), self.version)?)
+        Ok(M::decode_from(self.frame.get(self.body_at..).unwrap_or_default(), self.version)?)
     }
 }
 
