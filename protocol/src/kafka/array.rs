@@ -114,6 +114,12 @@ impl<T> From<Vec<T>> for Array<'_, T> {
     }
 }
 
+impl<T, const N: usize> From<[T; N]> for Array<'_, T> {
+    fn from(elements: [T; N]) -> Self {
+        Array(Elements::List(elements.into()))
+    }
+}
+
 impl<'a, T> From<&'a [T]> for Array<'a, T> {
     fn from(slice: &'a [T]) -> Self {
         Array(Elements::Slice(slice))
@@ -205,6 +211,10 @@ impl<'a, T: Field<'a>> Field<'a> for Array<'a, T> {
 
     #[cfg(any(test, feature = "samples"))]
     fn sample(sampler: &mut Sampler, shape: Shape) -> Self {
-        (0..sampler.below(4)).map(|_| T::sample(sampler, shape)).collect()
+        let mut elements = Vec::new();
+        for _ in 0..sampler.below(4) {
+            elements.push(T::sample(sampler, shape));
+        }
+        elements.into()
     }
 }

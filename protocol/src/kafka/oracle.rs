@@ -162,14 +162,14 @@ struct Side<Ours, Theirs> {
 }
 
 fn check<Ours: Debug + PartialEq, Theirs: Debug>(side: &Side<Ours, Theirs>) {
-    let seed = seed();
+    let base = seed();
     for &key in ApiKey::ALL {
         let theirs = TheirKey::try_from(key.to_wire()).expect("they know it");
         let known = theirs.valid_versions();
         for version in key.api().versions.clone() {
-            let seed = seed ^ u64::from(key.to_wire().cast_unsigned()) << 32 ^ u64::from(version.cast_unsigned()) << 16;
+            let seed = base ^ u64::from(key.to_wire().cast_unsigned()) << 32 ^ u64::from(version.cast_unsigned()) << 16;
             for round in 0..ROUNDS {
-                let context = || format!("{key:?} {version}, round {round}, OUZEL_FUZZ_SEED={seed}");
+                let context = || format!("{key:?} {version}, round {round}, OUZEL_FUZZ_SEED={base}");
                 let value = (side.sample)(key, version, &mut Sampler::new(seed + round));
                 let mut bytes = Vec::new();
                 (side.encode)(&value, version, &mut bytes).unwrap_or_else(|e| panic!("{}: {e}", context()));

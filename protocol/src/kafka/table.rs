@@ -25,7 +25,6 @@ macro_rules! structures {
         )*}
 
         impl $(<$life>)? Default for $name $(<$life>)? {
-            #[inline]
             fn default() -> Self {
                 Self {$(
                     $field: $crate::kafka::table::or_default!($($default)?),
@@ -37,7 +36,6 @@ macro_rules! structures {
 
         #[allow(unused_mut, unused_variables, unused_comparisons, reason = "not every table uses all of it")]
         impl<'a> $crate::kafka::field::Field<'a> for $name $(<$life>)? {
-            #[inline]
             fn read(
                 reader: &mut $crate::kafka::reader::Reader<'a>,
                 _: &'static str,
@@ -108,7 +106,6 @@ macro_rules! structures {
                 Ok(())
             }
 
-            #[inline]
             fn bytes_min(shape: $crate::kafka::reader::Shape) -> usize {
                 let mut bytes = usize::from(shape.flexible);
                 $($crate::kafka::table::untagged! { [$($tag)?] {

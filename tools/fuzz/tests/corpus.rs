@@ -7,6 +7,7 @@ use ouzel_fuzz::corpus::{self, CORPUS_BYTES_MAX, FILE_BYTES_MAX, Input};
 use ouzel_fuzz::harness::{self, Campaign, Failure};
 use ouzel_fuzz::seeds;
 use ouzel_fuzz::targets::{TARGETS, Target, find};
+use ouzel_protocol::kafka::ApiKey;
 use ouzel_protocol::native::Api;
 
 fn inputs(target: &Target) -> Vec<Input> {
@@ -66,17 +67,33 @@ fn every_seed_is_in_the_corpus_and_is_accepted_by_its_parser() {
     }
 }
 
+/// `ListTopics` is `list-topics` here.
+fn words(name: &str) -> String {
+    name.chars().fold(String::new(), |mut words, letter| {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push('-');
+        }
+        words.push(letter.to_ascii_lowercase());
+        words
+    })
+}
+
+#[test]
+fn every_api_of_kafkas_protocol_has_targets_with_a_seed_of_each_version() {
+    for api in ApiKey::ALL {
+        let versions = api.api().versions.clone().count();
+        for direction in ["request", "reply"] {
+            let name = format!("kafka-{}-{direction}", words(api.api().name));
+            let target = find(&name).unwrap_or_else(|| panic!("there is no target {name}"));
+            assert!(seeds::of(target.name).len() >= versions, "{name} has no seed of some version");
+        }
+    }
+}
+
 #[test]
 fn every_api_of_the_native_protocol_has_targets_for_its_request_and_its_reply() {
     for api in Api::ALL {
-        // `ListTopics` is `list-topics` here.
-        let words = format!("{api:?}").chars().fold(String::new(), |mut words, letter| {
-            if letter.is_uppercase() && !words.is_empty() {
-                words.push('-');
-            }
-            words.push(letter.to_ascii_lowercase());
-            words
-        });
+        let words = words(&format!("{api:?}"));
         assert!(find(&format!("{words}-request")).is_some(), "{api:?} has no target for its request");
         // What only succeeds or fails is answered by a status.
         let by_status = matches!(api, Api::DeleteTopic | Api::AlterTopic);
