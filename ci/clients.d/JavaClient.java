@@ -51,6 +51,8 @@ public class JavaClient {
     static final ObjectMapper JSON = new ObjectMapper();
     static final byte[] PATTERN = new byte[256 + 60_000];
     static final long WAIT_S = 30;
+    // What is not there is asked for again until then.
+    static final long OFFSET_WAIT_S = 8;
     static String bootstrap;
     static Admin admin;
 
@@ -144,7 +146,7 @@ public class JavaClient {
                     case "max" -> OffsetSpec.maxTimestamp();
                     default -> OffsetSpec.forTimestamp(Long.parseLong(at));
                 };
-                return wait(admin.listOffsets(Map.of(place, spec)).all()).get(place).offset();
+                return admin.listOffsets(Map.of(place, spec)).all().get(OFFSET_WAIT_S, TimeUnit.SECONDS).get(place).offset();
             }
             case "cluster": {
                 var found = admin.describeCluster();

@@ -82,7 +82,7 @@ class Verbs:
         if at == "max":
             raise Unsupported("max timestamp")
         place = TopicPartition(topic, partition)
-        consumer = self.consumer()
+        consumer = self.consumer(request_timeout_ms=8000)
         await consumer.start()
         try:
             if at == "earliest":
@@ -127,8 +127,8 @@ class Verbs:
         finally:
             await asyncio.wait_for(producer.stop(), 10)
 
-    def consumer(self):
-        return AIOKafkaConsumer(bootstrap_servers=BOOTSTRAP, group_id=None, enable_auto_commit=False, auto_offset_reset="none")
+    def consumer(self, **settings):
+        return AIOKafkaConsumer(**settings, bootstrap_servers=BOOTSTRAP, group_id=None, enable_auto_commit=False, auto_offset_reset="none")
 
     @blocking
     async def do_read(self, topic, partitions, dump=None):

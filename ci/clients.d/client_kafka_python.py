@@ -1,4 +1,5 @@
 """kafka-python. Arguments: bootstrap address."""
+import re
 import sys
 import time
 
@@ -45,10 +46,18 @@ class Verbs:
         return {"value": entry["value"], "source": {"DYNAMIC_TOPIC_CONFIG": 1, "DEFAULT_CONFIG": 5}.get(source, source)}
 
     def do_config_set(self, topic, name, value):
-        self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {name: value})], incremental=True)
+        self.alter(topic, {name: value}, True)
 
     def do_config_replace(self, topic, name, value):
-        self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {name: value})], incremental=False)
+        self.alter(topic, {name: value}, False)
+
+    def alter(self, topic, configs, incremental):
+        """Refusals are returned as text, not raised; names are left for the broker to judge."""
+        found = self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)], incremental=incremental,
+                                         raise_on_unknown=False)["topic"][topic]
+        if found != "OK":
+            code = re.search(r"\[Error (\d+)\]", found)
+            raise Refused(int(code[1]) if code else None, found)
 
     def do_delete_records(self, topic, partition, before):
         found = self.admin.delete_records({TopicPartition(topic, partition): before})

@@ -135,7 +135,7 @@ class Tools(Client):
         self.topics("--alter", "--topic", topic, "--partitions", partitions)
 
     def configs(self, topic, *words):
-        return self.tool("kafka.admin.ConfigCommand", "--bootstrap-server", "BOOTSTRAP", "--entity-type", "topics", "--entity-name",
+        return self.tool("org.apache.kafka.tools.ConfigCommand", "--bootstrap-server", "BOOTSTRAP", "--entity-type", "topics", "--entity-name",
                          topic, *words)
 
     def do_config_get(self, topic, name):
