@@ -351,7 +351,8 @@ pub(crate) async fn advance_log_start(store: &Store, id: PartitionId, to: Offset
         core.segments.forget_one(id, base);
         remove_segment_files(core, SegmentId { partition: id, base }).await?;
     }
-    Ok(to)
+    // Another move may have gone further meanwhile.
+    Ok(handle.borrow().log_start)
 }
 
 /// See [`Store::drop_partition`].
