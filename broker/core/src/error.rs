@@ -18,6 +18,12 @@ pub enum MetadataError {
         /// The name asked for.
         name: String,
     },
+    /// The caller named a topic by an id that none has.
+    #[error("no topic has the id {topic_id}")]
+    UnknownTopicId {
+        /// The id asked for.
+        topic_id: TopicId,
+    },
     /// The caller's name is no legal topic name.
     #[error("illegal topic name {name:?}: {detail}")]
     IllegalTopicName {

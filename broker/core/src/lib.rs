@@ -15,4 +15,4 @@ mod topic_config;
 
 pub use error::MetadataError;
 pub use metadata::{Command, MetadataImage, NodeState, Partition, Placement, Record, ShardMove, Topic};
-pub use topic_config::{ConfigEntry, TopicConfig};
+pub use topic_config::{ConfigEntry, ConfigKey, ConfigKind, TopicConfig};

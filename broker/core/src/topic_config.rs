@@ -1,5 +1,9 @@
 //! The configs of a topic: which keys exist, what they default to and which values are legal. Strict: an unknown key
 //! or a value out of bounds is an error, never ignored. Knows nothing of who acts on them.
+//!
+//! Kafka's clients and tools set and expect some keys that leave this version no choice: it keeps everything, compacts nothing
+//! and stores what it was sent. They exist with that one value, so that whoever asks is told the truth, and whoever asks for
+//! anything else is refused instead of disappointed.
 
 use ouzel_protocol::Durability;
 
@@ -11,21 +15,53 @@ const FLUSH_INTERVAL_MS: &str = "ouzel.flush.interval.ms";
 const SEGMENT_BYTES: &str = "segment.bytes";
 const MESSAGE_BYTES_MAX: &str = "max.message.bytes";
 const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+const CLEANUP_POLICY: &str = "cleanup.policy";
+const COMPRESSION_TYPE: &str = "compression.type";
+const REPLICAS_IN_SYNC_MIN: &str = "min.insync.replicas";
+const RETENTION_BYTES: &str = "retention.bytes";
+const RETENTION_MS: &str = "retention.ms";
 
-/// A setting of Kafka's with one value that is true of every topic here. It may be set to that, and to nothing else: a broker
-/// that takes a wish and does not fulfil it is worse than one that says no.
-struct Fixed {
+/// What kind of value a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigKind {
+    /// One of a few words.
+    Word,
+    /// Words with commas between.
+    List,
+    /// A whole number of 32 bits.
+    Int,
+    /// A whole number of 64 bits.
+    Long,
+}
+
+/// A key of a topic's configs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigKey {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: ConfigKind,
+    /// What it is for, in a sentence.
+    pub about: &'static str,
+}
+
+const fn key(name: &'static str, kind: ConfigKind, about: &'static str) -> ConfigKey {
+    ConfigKey { name, kind, about }
+}
+
+/// A key with one legal value, and why there is no other.
+struct OnlyValue {
     key: &'static str,
     value: &'static str,
     why: &'static str,
 }
 
-const FIXED: [Fixed; 5] = [
-    Fixed { key: "cleanup.policy", value: "delete", why: "nothing is compacted by this version" },
-    Fixed { key: "compression.type", value: "producer", why: "batches are kept as they came" },
-    Fixed { key: "min.insync.replicas", value: "1", why: "a partition has one replica" },
-    Fixed { key: "retention.bytes", value: "-1", why: "nothing is deleted for its size by this version" },
-    Fixed { key: "retention.ms", value: "-1", why: "nothing is deleted for its age by this version" },
+const ONLY_VALUES: [OnlyValue; 5] = [
+    OnlyValue { key: CLEANUP_POLICY, value: "delete", why: "this version does not compact" },
+    OnlyValue { key: COMPRESSION_TYPE, value: "producer", why: "this version stores batches as they were sent" },
+    OnlyValue { key: REPLICAS_IN_SYNC_MIN, value: "1", why: "a partition of this version has one replica" },
+    OnlyValue { key: RETENTION_BYTES, value: "-1", why: "this version keeps everything, whatever its size" },
+    OnlyValue { key: RETENTION_MS, value: "-1", why: "this version keeps everything, for ever" },
 ];
 
 /// Whose clock the timestamps of a topic's records are from (`message.timestamp.type`).
@@ -53,6 +89,8 @@ pub struct TopicConfig {
     segment_bytes: Option<u64>,
     message_bytes_max: Option<u32>,
     timestamp_type: Option<TimestampType>,
+    /// Which of the keys with one legal value were set to it.
+    only_values: [bool; ONLY_VALUES.len()],
 }
 
 /// One effective setting, as shown to people.
@@ -68,18 +106,43 @@ pub struct ConfigEntry {
 
 impl TopicConfig {
     /// Every key there is.
-    pub const KEYS: [&'static str; 10] = [
-        DURABILITY,
-        FLUSH_INTERVAL_MS,
-        MESSAGE_BYTES_MAX,
-        TIMESTAMP_TYPE,
-        SEGMENT_BYTES,
-        FIXED[0].key,
-        FIXED[1].key,
-        FIXED[2].key,
-        FIXED[3].key,
-        FIXED[4].key,
+    pub const KEYS: [ConfigKey; 10] = [
+        key(
+            DURABILITY,
+            ConfigKind::Word,
+            "When a producer is answered: once its batch is on disk, or once it is written.",
+        ),
+        key(
+            FLUSH_INTERVAL_MS,
+            ConfigKind::Int,
+            "Where producers are answered at written: the longest time between the answer and the flush, in milliseconds.",
+        ),
+        key(CLEANUP_POLICY, ConfigKind::List, "What becomes of old records: delete, as this version does not compact."),
+        key(COMPRESSION_TYPE, ConfigKind::Word, "How batches are compressed: producer, that is as they were sent."),
+        key(MESSAGE_BYTES_MAX, ConfigKind::Int, "The largest batch that is taken, in bytes."),
+        key(
+            TIMESTAMP_TYPE,
+            ConfigKind::Word,
+            "Whose time records have: their producer's (CreateTime) or the broker's (LogAppendTime).",
+        ),
+        key(
+            REPLICAS_IN_SYNC_MIN,
+            ConfigKind::Int,
+            "Replicas that must have a batch: 1, as there is one of each partition.",
+        ),
+        key(
+            RETENTION_BYTES,
+            ConfigKind::Long,
+            "Size beyond which old segments go: -1, as this version keeps everything.",
+        ),
+        key(RETENTION_MS, ConfigKind::Long, "Age at which segments go: -1, as this version keeps everything."),
+        key(SEGMENT_BYTES, ConfigKind::Int, "Size at which a new segment file is begun, in bytes."),
     ];
+
+    /// The key of this name.
+    pub fn key(name: &str) -> Option<ConfigKey> {
+        Self::KEYS.into_iter().find(|key| key.name == name)
+    }
 
     /// Settings from key and value pairs; a key given twice keeps its last value.
     ///
@@ -138,35 +201,47 @@ impl TopicConfig {
                 self.message_bytes_max = parse_bounded(MESSAGE_BYTES_MAX, value, bounds)?.map(narrow);
             }
             TIMESTAMP_TYPE => self.timestamp_type = value.map(parse_timestamp_type).transpose()?,
-            _ if let Some(fixed) = FIXED.iter().find(|fixed| fixed.key == key) => {
-                if let Some(value) = value.filter(|value| *value != fixed.value) {
+            _ => {
+                let mut only_values = ONLY_VALUES.iter().zip(&mut self.only_values);
+                let Some((only, is_set)) = only_values.find(|(only, _)| only.key == key) else {
+                    let known = Self::KEYS.map(|key| key.name).join(", ");
+                    return Err(MetadataError::UnknownConfig { key: key.to_owned(), known });
+                };
+                if let Some(value) = value.filter(|value| *value != only.value) {
                     return Err(MetadataError::InvalidConfig {
-                        key: fixed.key,
+                        key: only.key,
                         value: value.to_owned(),
-                        expected: format!("{}: {}", fixed.value, fixed.why),
+                        expected: format!("{}: {}", only.value, only.why),
                     });
                 }
+                *is_set = value.is_some();
             }
-            _ => return Err(MetadataError::UnknownConfig { key: key.to_owned(), known: Self::KEYS.join(", ") }),
         }
         Ok(())
     }
 
     /// Every key with its effective value, in the order of [`Self::KEYS`].
     pub fn describe(&self) -> Vec<ConfigEntry> {
-        let values = [
-            (DURABILITY, self.durability().to_string(), self.durability.is_none()),
-            (FLUSH_INTERVAL_MS, self.flush_interval_ms().to_string(), self.flush_interval_ms.is_none()),
-            (MESSAGE_BYTES_MAX, self.message_bytes_max().to_string(), self.message_bytes_max.is_none()),
-            (
-                TIMESTAMP_TYPE,
-                self.timestamp_type.unwrap_or(TimestampType::Create).name().to_owned(),
-                self.timestamp_type.is_none(),
-            ),
-            (SEGMENT_BYTES, self.segment_bytes().to_string(), self.segment_bytes.is_none()),
-        ];
-        let fixed = FIXED.iter().map(|fixed| (fixed.key, fixed.value.to_owned(), true));
-        values.into_iter().chain(fixed).map(|(key, value, is_default)| ConfigEntry { key, value, is_default }).collect()
+        Self::KEYS.iter().map(|key| self.entry(key.name)).collect()
+    }
+
+    fn entry(&self, key: &'static str) -> ConfigEntry {
+        let (value, is_default) = match key {
+            DURABILITY => (self.durability().to_string(), self.durability.is_none()),
+            FLUSH_INTERVAL_MS => (self.flush_interval_ms().to_string(), self.flush_interval_ms.is_none()),
+            MESSAGE_BYTES_MAX => (self.message_bytes_max().to_string(), self.message_bytes_max.is_none()),
+            TIMESTAMP_TYPE => {
+                let value = self.timestamp_type.unwrap_or(TimestampType::Create).name();
+                (value.to_owned(), self.timestamp_type.is_none())
+            }
+            SEGMENT_BYTES => (self.segment_bytes().to_string(), self.segment_bytes.is_none()),
+            _ => {
+                let mut only_values = ONLY_VALUES.iter().zip(self.only_values);
+                let (only, is_set) = only_values.find(|(only, _)| only.key == key).expect("every key has a value");
+                (only.value.to_owned(), !is_set)
+            }
+        };
+        ConfigEntry { key, value, is_default }
     }
 
     /// The keys that differ from following the default, as they are stored in records.
@@ -220,8 +295,7 @@ mod tests {
             assert!(entry.is_default);
             let mut config = TopicConfig::default();
             config.set(entry.key, Some(&entry.value)).expect("a default is a legal value");
-            let is_fixed = FIXED.iter().any(|fixed| fixed.key == entry.key);
-            assert_eq!(config.overrides().pop(), (!is_fixed).then(|| (entry.key, entry.value.clone())));
+            assert_eq!(config.overrides(), [(entry.key, entry.value.clone())]);
             config.set(entry.key, None).expect("every key can be reset");
             assert_eq!(config, defaults);
         }
@@ -241,8 +315,13 @@ mod tests {
             ("max.message.bytes", "67108865"),
             ("max.message.bytes", "18446744073709551616"),
             ("max.message.bytes", ""),
-            ("retention.ms", "604800000"),
             ("cleanup.policy", "compact"),
+            ("cleanup.policy", "delete,compact"),
+            ("cleanup.policy", ""),
+            ("compression.type", "lz4"),
+            ("min.insync.replicas", "2"),
+            ("retention.bytes", "0"),
+            ("retention.ms", "604800000"),
             ("message.timestamp.type", "Sometimes"),
             ("retention.hours", "1"),
             ("", "1"),
@@ -252,5 +331,23 @@ mod tests {
             assert!(config.set(key, Some(value)).is_err(), "{key}={value}");
             assert_eq!(config, TopicConfig::default());
         }
+    }
+
+    #[test]
+    fn a_key_with_one_value_says_why_there_is_no_other() {
+        let refusal = TopicConfig::default().set("cleanup.policy", Some("compact")).expect_err("not yet");
+        assert_eq!(
+            refusal.to_string(),
+            "illegal value \"compact\" of topic config cleanup.policy: expected delete: this version does not compact"
+        );
+    }
+
+    #[test]
+    fn what_was_set_is_told_from_what_is_followed_even_where_they_are_equal() {
+        let config = TopicConfig::from_entries([("retention.ms", "-1"), ("segment.bytes", "1048576")]).expect("legal");
+        assert_eq!(config.overrides(), [("retention.ms", "-1".to_owned()), ("segment.bytes", "1048576".to_owned())]);
+        let overrides = config.overrides();
+        let again = TopicConfig::from_entries(overrides.iter().map(|(key, value)| (*key, value.as_str())));
+        assert_eq!(again.expect("what is stored can be read"), config);
     }
 }

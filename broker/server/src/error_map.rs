@@ -65,6 +65,7 @@ pub(crate) fn of_metadata(error: &MetadataError) -> ErrorCode {
     match error {
         MetadataError::TopicExists { .. } => ErrorCode::TopicAlreadyExists,
         MetadataError::UnknownTopic { .. } => ErrorCode::UnknownTopicOrPartition,
+        MetadataError::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
         MetadataError::IllegalTopicName { .. } => ErrorCode::InvalidTopic,
         MetadataError::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
         MetadataError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,

@@ -18,10 +18,11 @@ use std::rc::Rc;
 
 use ouzel_protocol::native::Api;
 use ouzel_protocol::{ErrorCode, MetadataVersion};
+use ouzel_runtime::remote_oneshot::Sender;
 
 use crate::connection::Connection;
 use crate::frame_reader::Fault;
-use crate::lanes::PartitionRef;
+use crate::lanes::{PartitionRef, ShardRequest};
 use crate::metadata_plane::PlaneMessage;
 use crate::request::{Arrived, Request};
 use crate::shard::ShardState;
@@ -71,10 +72,7 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
 }
 
 /// The owners of partitions. When one is unknown here, shard 0 is asked for the newest version, once (rule Q1).
-pub(crate) async fn routes(
-    state: &ShardState,
-    rows: impl Iterator<Item = PartitionRef> + Clone,
-) -> Vec<Result<Route, ErrorCode>> {
+async fn routes(state: &ShardState, rows: impl Iterator<Item = PartitionRef> + Clone) -> Vec<Result<Route, ErrorCode>> {
     let routes: Vec<_> = rows.clone().map(|at| state.topics.route(at)).collect();
     let is_unknown =
         |error: &ErrorCode| matches!(error, ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition);
@@ -94,8 +92,37 @@ pub(crate) async fn refresh(state: &ShardState) {
     }
 }
 
+/// Asks the owner of each row, whichever shard that is; the answers are in the order of the rows.
+pub(crate) async fn of_owners<Row: Copy, Answer: Clone + Send>(
+    state: &ShardState,
+    asked: &[(PartitionRef, Row)],
+    refused: impl Fn(ErrorCode) -> Answer,
+    here: impl AsyncFn(&[(PartitionRef, Row)]) -> Vec<Answer>,
+    question: impl Fn(MetadataVersion, Vec<(PartitionRef, Row)>, Sender<Vec<Answer>>) -> ShardRequest,
+) -> Vec<Answer> {
+    let routes = routes(state, asked.iter().map(|(at, _)| *at)).await;
+    let mut answers: Vec<Answer> =
+        routes.iter().map(|route| refused(route.as_ref().err().copied().unwrap_or(ErrorCode::Unknown))).collect();
+    for (shard, indices) in by_shard(&routes) {
+        let rows: Vec<_> = indices.iter().filter_map(|index| asked.get(*index)).copied().collect();
+        let of_shard = if shard == state.index {
+            here(&rows).await
+        } else {
+            let (version, count) = (state.topics.version(), rows.len());
+            let answer = state.peer(shard).ask(|reply| question(version, rows, reply)).await;
+            answer.unwrap_or_else(|_| vec![refused(ErrorCode::ShardUnavailable); count])
+        };
+        for (index, answer) in indices.into_iter().zip(of_shard) {
+            if let Some(place) = answers.get_mut(index) {
+                *place = answer;
+            }
+        }
+    }
+    answers
+}
+
 /// The indices of `routes` by owner shard, refused ones left out; groups in the order in which they first appear.
-pub(crate) fn by_shard(routes: &[Result<Route, ErrorCode>]) -> Vec<(ouzel_protocol::ShardIndex, Vec<usize>)> {
+fn by_shard(routes: &[Result<Route, ErrorCode>]) -> Vec<(ouzel_protocol::ShardIndex, Vec<usize>)> {
     let mut groups: Vec<(ouzel_protocol::ShardIndex, Vec<usize>)> = Vec::new();
     for (index, route) in routes.iter().enumerate() {
         let Ok(route) = route else { continue };

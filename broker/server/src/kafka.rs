@@ -4,21 +4,28 @@
 //! Only Produce overlaps Produce, and Fetch overlaps Fetch or Produce; every other api waits until what came before it on its
 //! connection is answered (rule Q2). Replies leave in the order of the requests.
 
+mod alter_configs;
 mod api_versions;
 mod cluster;
-mod configs;
+mod config_keys;
 mod convert;
+mod create_partitions;
+mod create_topics;
 mod delete_records;
+mod delete_topics;
+mod describe_configs;
 mod fetch;
 mod in_order;
 mod init_producer_id;
 mod leader_epoch;
 mod list_offsets;
+mod log_dirs;
 mod metadata;
 mod names;
 mod produce;
+mod refusal;
+mod replicas;
 mod request;
-mod topics;
 
 use std::rc::Rc;
 
@@ -89,17 +96,17 @@ async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Tic
         ApiKey::Metadata => metadata::answer(connection, request, ticket).await,
         ApiKey::ListOffsets => list_offsets::answer(connection, request, ticket).await,
         ApiKey::InitProducerId => init_producer_id::answer(connection, request, ticket).await,
-        ApiKey::CreateTopics => topics::create(connection, request, ticket).await,
-        ApiKey::DeleteTopics => topics::delete(connection, request, ticket).await,
-        ApiKey::CreatePartitions => topics::create_partitions(connection, request, ticket).await,
-        ApiKey::DescribeConfigs => configs::describe(connection, request, ticket).await,
-        ApiKey::AlterConfigs => configs::alter(connection, request, ticket).await,
-        ApiKey::IncrementalAlterConfigs => configs::alter_incrementally(connection, request, ticket).await,
+        ApiKey::CreateTopics => create_topics::answer(connection, request, ticket).await,
+        ApiKey::DeleteTopics => delete_topics::answer(connection, request, ticket).await,
+        ApiKey::CreatePartitions => create_partitions::answer(connection, request, ticket).await,
+        ApiKey::DescribeConfigs => describe_configs::answer(connection, request, ticket).await,
+        ApiKey::AlterConfigs => alter_configs::answer(connection, request, ticket).await,
+        ApiKey::IncrementalAlterConfigs => alter_configs::answer_incremental(connection, request, ticket).await,
         ApiKey::DeleteRecords => delete_records::answer(connection, request, ticket).await,
         ApiKey::OffsetForLeaderEpoch => leader_epoch::answer(connection, request, ticket).await,
         ApiKey::DescribeCluster => cluster::describe(connection, request, ticket),
-        ApiKey::DescribeLogDirs => cluster::log_dirs(connection, request, ticket).await,
-        ApiKey::ListPartitionReassignments => cluster::reassignments(connection, request, ticket),
+        ApiKey::DescribeLogDirs => log_dirs::answer(connection, request, ticket).await,
+        ApiKey::ListPartitionReassignments => cluster::list_reassignments(connection, request, ticket),
         _ => Err(Fault::Protocol("an api without a handler")),
     }
 }

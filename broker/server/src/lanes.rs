@@ -155,6 +155,17 @@ pub(crate) struct PartitionStatus {
     pub(crate) state: &'static str,
 }
 
+impl PartitionStatus {
+    /// Nobody who could be asked owns it.
+    pub(crate) const OFFLINE: Self =
+        Self { log_start: Offset::ZERO, end_offset: Offset::ZERO, bytes: 0, state: "offline" };
+
+    /// Whether its owner answered.
+    pub(crate) fn is_known(&self) -> bool {
+        self.state != Self::OFFLINE.state
+    }
+}
+
 /// A question to the owner of partitions, answered soon.
 #[derive(Debug)]
 pub(crate) enum ShardRequest {

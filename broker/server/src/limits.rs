@@ -55,6 +55,8 @@ pub(crate) const KEEPALIVE_EVERY_S: u64 = 15;
 pub(crate) const UNACKNOWLEDGED_MS_MAX: u64 = 60_000;
 /// Requests for descriptions that are answered at once, a shard: their answers are known in size only when made.
 pub(crate) const ANSWERING_COUNT_MAX: usize = 16;
+/// Partitions whose log start one request moves at once.
+pub(crate) const DELETING_COUNT_MAX: usize = 256;
 /// Longest long poll, whatever the client asks for.
 pub(crate) const FETCH_WAIT_MS_MAX: u32 = 60_000;
 /// At a stop, requests in flight have this long to end.

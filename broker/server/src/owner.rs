@@ -317,8 +317,10 @@ pub(crate) async fn delete_records(
     rows: &[(PartitionRef, Option<Offset>)],
 ) -> Vec<Result<Offset, ErrorCode>> {
     let mut outcomes = Vec::with_capacity(rows.len());
-    for (at, to) in rows {
-        outcomes.push(delete_records_of(state, *at, *to).await);
+    // Side by side, so that one sync serves many.
+    for rows in rows.chunks(limits::DELETING_COUNT_MAX) {
+        let mut deleting: Vec<_> = rows.iter().map(|(at, to)| Box::pin(delete_records_of(state, *at, *to))).collect();
+        outcomes.extend(join::all(&mut deleting).await);
     }
     outcomes
 }
@@ -346,9 +348,7 @@ pub(crate) fn status(state: &ShardState, rows: &[PartitionRef]) -> Vec<Partition
             state: state_word,
         })
     };
-    rows.iter()
-        .map(|at| of_row(at).unwrap_or(PartitionStatus { state: "offline", ..PartitionStatus::default() }))
-        .collect()
+    rows.iter().map(|at| of_row(at).unwrap_or(PartitionStatus::OFFLINE)).collect()
 }
 
 /// Waits until one of the partitions is visible beyond its offset or goes away, the deadline passes, or the broker stops.

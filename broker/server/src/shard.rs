@@ -147,6 +147,12 @@ impl ShardState {
         self.peers.get(usize::from(shard.0)).expect("the metadata places partitions on shards that run")
     }
 
+    /// The path of the data directory from the root, in words.
+    pub(crate) fn log_dir(&self) -> String {
+        let path = self.store.data_dir();
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+    }
+
     /// The shard that runs the metadata plane.
     pub(crate) fn metadata_peer(&self) -> &Peer {
         self.peer(ShardIndex(0))

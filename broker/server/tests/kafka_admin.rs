@@ -5,15 +5,15 @@ mod support;
 
 use ouzel_broker::RunningBroker;
 use ouzel_protocol::kafka::{
-    AlterConfigsReply, AlterConfigsRequest, AlterConfigsResource, AlterableConfig, CreatableAssignment,
-    CreatableConfig, CreatableTopic, CreatePartitionsReply, CreatePartitionsRequest, CreatePartitionsTopic,
+    AUTHORIZED_OPERATIONS_NONE, AlterConfigsReply, AlterConfigsRequest, ApiKey, CreatableAssignment, CreatableConfig,
+    CreatableTopic, CreatePartitionsAssignment, CreatePartitionsReply, CreatePartitionsRequest, CreatePartitionsTopic,
     CreateTopicsReply, CreateTopicsRequest, DeletableTopic, DeleteRecordsPartition, DeleteRecordsReply,
     DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicsReply, DeleteTopicsRequest, DescribeClusterReply,
-    DescribeClusterRequest, DescribeConfigsReply, DescribeConfigsRequest, DescribeConfigsResource,
-    DescribeLogDirsReply, DescribeLogDirsRequest, IncrementalAlterConfigsReply, IncrementalAlterConfigsRequest,
-    IncrementalConfig, IncrementalResource, KafkaError, LeaderEpochPartition, LeaderEpochTopic,
-    ListPartitionReassignmentsReply, ListPartitionReassignmentsRequest, OffsetForLeaderEpochReply,
-    OffsetForLeaderEpochRequest, config_operation, config_source, resource_type,
+    DescribeClusterRequest, DescribeConfigsReply, DescribeConfigsRequest, DescribeLogDirsReply, DescribeLogDirsRequest,
+    IncrementalAlterConfigsReply, IncrementalAlterConfigsRequest, KafkaError, ListOffsetsPartition, ListOffsetsReply,
+    ListOffsetsRequest, ListOffsetsTopic, ListPartitionReassignmentsReply, ListPartitionReassignmentsRequest,
+    LogDirsTopic, MetadataReply, MetadataRequest, OffsetForLeaderEpochReply, OffsetForLeaderEpochRequest,
+    config_source,
 };
 use ouzel_protocol::{Codec, TopicId};
 use support::directory;
@@ -29,45 +29,6 @@ fn create(client: &mut KafkaClient, topics: Vec<CreatableTopic<'_>>, validate_on
     let reply = client.ask(7, &asked);
     let reply: CreateTopicsReply<'_> = reply.decode();
     reply.topics.iter().map(|row| (row.error_code, row.num_partitions)).collect()
-}
-
-fn configs(client: &mut KafkaClient, kind: i8, name: &str) -> Result<Vec<(String, String, i8)>, KafkaError> {
-    let resource = DescribeConfigsResource { resource_type: kind, resource_name: name, configuration_keys: None };
-    let asked = DescribeConfigsRequest { resources: [resource].into_iter().collect(), ..Default::default() };
-    let reply = client.ask(4, &asked);
-    let row = reply.decode::<DescribeConfigsReply<'_>>().results.iter().next().expect("one resource");
-    if row.error_code != KafkaError::NONE {
-        return Err(row.error_code);
-    }
-    let entry = |config: ouzel_protocol::kafka::DescribedConfig<'_>| {
-        (config.name.to_owned(), config.value.unwrap_or_default().to_owned(), config.config_source)
-    };
-    Ok(row.configs.iter().map(entry).collect())
-}
-
-fn config(client: &mut KafkaClient, topic: &str, key: &str) -> (String, i8) {
-    let all = configs(client, resource_type::TOPIC, topic).expect("a topic");
-    all.into_iter().find(|(name, ..)| name == key).map(|(_, value, source)| (value, source)).expect("a known key")
-}
-
-fn change(client: &mut KafkaClient, topic: &str, changes: &[(&str, i8, Option<&str>)]) -> KafkaError {
-    let change = |(name, operation, value): &(&'static str, i8, Option<&'static str>)| IncrementalConfig {
-        name,
-        config_operation: *operation,
-        value: *value,
-    };
-    let changes: Vec<_> = changes
-        .iter()
-        .map(|(name, operation, value)| {
-            let leak = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
-            change(&(leak(name), *operation, value.map(leak)))
-        })
-        .collect();
-    let resource =
-        IncrementalResource { resource_type: resource_type::TOPIC, resource_name: topic, configs: changes.into() };
-    let asked = IncrementalAlterConfigsRequest { resources: [resource].into_iter().collect(), validate_only: false };
-    let reply = client.ask(1, &asked);
-    reply.decode::<IncrementalAlterConfigsReply<'_>>().responses.iter().next().expect("one resource").error_code
 }
 
 #[test]
@@ -169,59 +130,6 @@ fn partitions_are_added_and_never_taken_away() {
     }
 }
 
-#[test]
-fn settings_are_described_and_changed_in_both_ways() {
-    let dir = directory();
-    let mut broker = start(dir.path(), 2);
-    let mut client = KafkaClient::connect(&broker);
-    create(&mut client, vec![topic("orders", 1)], false);
-    assert_eq!(config(&mut client, "orders", "cleanup.policy"), ("delete".to_owned(), config_source::DEFAULT));
-    let set = |key, value| [(key, config_operation::SET, Some(value))];
-    assert_eq!(change(&mut client, "orders", &set("max.message.bytes", "2000")), KafkaError::NONE);
-    assert_eq!(change(&mut client, "orders", &set("segment.bytes", "2097152")), KafkaError::NONE);
-    assert_eq!(change(&mut client, "orders", &set("segment.bytes", "1")), KafkaError::INVALID_CONFIG);
-    assert_eq!(change(&mut client, "orders", &set("no.such.key", "1")), KafkaError::INVALID_CONFIG);
-    assert_eq!(
-        change(&mut client, "nowhere", &set("segment.bytes", "2097152")),
-        KafkaError::UNKNOWN_TOPIC_OR_PARTITION
-    );
-    let append = |key, value| [(key, config_operation::APPEND, Some(value))];
-    assert_eq!(change(&mut client, "orders", &append("cleanup.policy", "delete")), KafkaError::NONE);
-    assert_eq!(change(&mut client, "orders", &append("cleanup.policy", "compact")), KafkaError::INVALID_CONFIG);
-    assert_eq!(change(&mut client, "orders", &append("segment.bytes", "1")), KafkaError::INVALID_CONFIG);
-    let large = batch(Codec::None, &[&"x".repeat(3000)]);
-    assert_eq!(client.produce("orders", 0, &large).error_code, KafkaError::MESSAGE_TOO_LARGE, "it holds at once");
-    broker.stop().expect("a clean stop");
-    broker = start(dir.path(), 1);
-    let mut client = KafkaClient::connect(&broker);
-    assert_eq!(config(&mut client, "orders", "max.message.bytes"), ("2000".to_owned(), config_source::TOPIC));
-    assert_eq!(
-        change(&mut client, "orders", &[("max.message.bytes", config_operation::DELETE, None)]),
-        KafkaError::NONE
-    );
-    assert_eq!(config(&mut client, "orders", "max.message.bytes").1, config_source::DEFAULT);
-    assert_eq!(config(&mut client, "orders", "segment.bytes").1, config_source::TOPIC);
-    // The older way replaces everything.
-    let given = AlterableConfig { name: "max.message.bytes", value: Some("5000") };
-    let resource = AlterConfigsResource {
-        resource_type: resource_type::TOPIC,
-        resource_name: "orders",
-        configs: [given].into_iter().collect(),
-    };
-    let asked = AlterConfigsRequest { resources: [resource].into_iter().collect(), validate_only: false };
-    let reply = client.ask(2, &asked);
-    assert_eq!(
-        reply.decode::<AlterConfigsReply<'_>>().responses.iter().next().expect("one").error_code,
-        KafkaError::NONE
-    );
-    assert_eq!(config(&mut client, "orders", "max.message.bytes"), ("5000".to_owned(), config_source::TOPIC));
-    assert_eq!(config(&mut client, "orders", "segment.bytes").1, config_source::DEFAULT);
-    let of_node = configs(&mut client, resource_type::BROKER, "0").expect("this node");
-    assert!(of_node.contains(&("num.partitions".to_owned(), "1".to_owned(), config_source::DEFAULT)), "{of_node:?}");
-    assert_eq!(configs(&mut client, resource_type::BROKER, "9"), Err(KafkaError::INVALID_REQUEST));
-    assert_eq!(configs(&mut client, resource_type::TOPIC, "nowhere"), Err(KafkaError::UNKNOWN_TOPIC_OR_PARTITION));
-}
-
 fn delete_records(client: &mut KafkaClient, partition_index: i32, offset: i64) -> (KafkaError, i64) {
     let row = DeleteRecordsPartition { partition_index, offset };
     let topic = DeleteRecordsTopic { name: "orders", partitions: [row].into_iter().collect() };
@@ -283,16 +191,283 @@ fn the_cluster_its_disk_and_its_epochs_are_described() {
     let reply = client.ask(0, &ListPartitionReassignmentsRequest::default());
     let moving: ListPartitionReassignmentsReply<'_> = reply.decode();
     assert!(moving.error_code == KafkaError::NONE && moving.topics.is_empty());
-    let mut end_of = |leader_epoch, current_leader_epoch| {
-        let row = LeaderEpochPartition { partition: 0, current_leader_epoch, leader_epoch };
-        let topic = LeaderEpochTopic { topic: "orders", partitions: [row].into_iter().collect() };
-        let asked = OffsetForLeaderEpochRequest { topics: [topic].into_iter().collect(), ..Default::default() };
-        let reply = client.ask(4, &asked);
-        let topic = reply.decode::<OffsetForLeaderEpochReply<'_>>().topics.iter().next().expect("one topic");
-        let row = topic.partitions.iter().next().expect("one partition");
-        (row.error_code, row.end_offset)
+    let all = DescribeClusterRequest { include_cluster_authorized_operations: true, ..Default::default() };
+    let operations =
+        |reply: &support::kafka::Raw| reply.decode::<DescribeClusterReply<'_>>().cluster_authorized_operations;
+    assert_eq!(operations(&client.ask(0, &all)), 8096, "what a cluster without authorization allows in Kafka");
+    assert_eq!(operations(&client.ask(0, &DescribeClusterRequest::default())), AUTHORIZED_OPERATIONS_NONE);
+}
+
+#[test]
+fn disk_space_is_told_of_what_is_asked_for_and_there() {
+    let dir = directory();
+    let broker = start(dir.path(), 2);
+    let mut client = KafkaClient::connect(&broker);
+    create(&mut client, vec![topic("orders", 4), topic("bills", 1)], false);
+    for partition in [1, 2] {
+        client.produce("orders", partition, &batch(Codec::None, &["a"]));
+    }
+    let rows = [
+        LogDirsTopic { topic: "orders", partitions: [2, 1, 2, 9, -1].into_iter().collect() },
+        LogDirsTopic { topic: "nowhere", partitions: [0].into_iter().collect() },
+    ];
+    for version in 1..=4 {
+        let asked = DescribeLogDirsRequest { topics: Some(rows.clone().into_iter().collect()) };
+        let reply = client.ask(version, &asked);
+        let reply: DescribeLogDirsReply<'_> = reply.decode();
+        let found = reply.results.iter().next().expect("a directory");
+        assert_eq!((reply.error_code, found.error_code, reply.results.len()), (KafkaError::NONE, KafkaError::NONE, 1));
+        assert_eq!(std::path::Path::new(found.log_dir), dir.path(), "from the root");
+        let topics: Vec<_> = found.topics.iter().map(|topic| topic.name).collect();
+        assert_eq!(topics, ["orders"]);
+        let sizes = |row: ouzel_protocol::kafka::LogDirPartition| (row.partition_index, row.partition_size > 0);
+        let partitions: Vec<_> =
+            found.topics.iter().flat_map(|topic| topic.partitions.iter().collect::<Vec<_>>()).collect();
+        assert_eq!(partitions.into_iter().map(sizes).collect::<Vec<_>>(), [(1, true), (2, true)]);
+        assert_eq!(found.usable_bytes > 0, version == 4);
+    }
+    let none = client.ask(4, &DescribeLogDirsRequest { topics: Some([].into_iter().collect()) });
+    let none: DescribeLogDirsReply<'_> = none.decode();
+    assert!(none.results.iter().next().expect("a directory").topics.is_empty());
+    let all = client.ask(4, &DescribeLogDirsRequest { topics: None });
+    let all: DescribeLogDirsReply<'_> = all.decode();
+    let all = all.results.iter().next().expect("a directory");
+    let counts: Vec<_> = all.topics.iter().map(|topic| (topic.name, topic.partitions.len())).collect();
+    assert_eq!(counts, [("bills", 1), ("orders", 4)]);
+}
+
+#[test]
+fn every_version_that_is_offered_is_answered_in_it() {
+    let dir = directory();
+    let broker = start(dir.path(), 1);
+    let mut client = KafkaClient::connect(&broker);
+    macro_rules! each_version {
+        ($($request:ty => $reply:ty;)*) => {$(
+            for version in <$request as ouzel_protocol::kafka::Message<'_>>::API.api().offered.clone().expect("offered") {
+                let reply = client.ask(version, &<$request>::default());
+                let _: $reply = reply.decode();
+            }
+        )*};
+    }
+    each_version! {
+        CreateTopicsRequest<'_> => CreateTopicsReply<'_>;
+        DeleteTopicsRequest<'_> => DeleteTopicsReply<'_>;
+        DeleteRecordsRequest<'_> => DeleteRecordsReply<'_>;
+        OffsetForLeaderEpochRequest<'_> => OffsetForLeaderEpochReply<'_>;
+        DescribeConfigsRequest<'_> => DescribeConfigsReply<'_>;
+        AlterConfigsRequest<'_> => AlterConfigsReply<'_>;
+        DescribeLogDirsRequest<'_> => DescribeLogDirsReply<'_>;
+        CreatePartitionsRequest<'_> => CreatePartitionsReply<'_>;
+        IncrementalAlterConfigsRequest<'_> => IncrementalAlterConfigsReply<'_>;
+        ListPartitionReassignmentsRequest<'_> => ListPartitionReassignmentsReply<'_>;
+        DescribeClusterRequest => DescribeClusterReply<'_>;
+    }
+    for version in ApiKey::CreateTopics.api().offered.clone().expect("offered") {
+        let name = format!("v{version}");
+        let asked = CreateTopicsRequest { topics: [topic(&name, 2)].into_iter().collect(), ..Default::default() };
+        let reply = client.ask(version, &asked);
+        let row = reply.decode::<CreateTopicsReply<'_>>().topics.iter().next().expect("one topic");
+        assert_eq!((row.name, row.error_code), (name.as_str(), KafkaError::NONE), "{:?}", row.error_message);
+        let counts = if version >= 5 { (2, 1) } else { (-1, -1) };
+        assert_eq!((row.num_partitions, row.replication_factor), counts);
+        assert_eq!(row.topic_id != TopicId(0), version >= 7);
+        let configs = row.configs.expect("nothing is hidden");
+        assert_eq!(configs.is_empty(), version < 5);
+        assert!(configs.iter().all(|config| config.config_source == config_source::DEFAULT && !config.read_only));
+    }
+}
+
+#[test]
+fn what_a_client_may_do_is_told_when_asked() {
+    let dir = directory();
+    let broker = start(dir.path(), 1);
+    let mut client = KafkaClient::connect(&broker);
+    create(&mut client, vec![topic("orders", 1)], false);
+    for (is_asked, of_topic, of_cluster) in
+        [(true, 3576, 8096), (false, AUTHORIZED_OPERATIONS_NONE, AUTHORIZED_OPERATIONS_NONE)]
+    {
+        let asked = MetadataRequest {
+            topics: None,
+            include_topic_authorized_operations: is_asked,
+            include_cluster_authorized_operations: is_asked,
+            ..Default::default()
+        };
+        let reply = client.ask(8, &asked);
+        let reply: MetadataReply<'_> = reply.decode();
+        let row = reply.topics.iter().next().expect("a topic");
+        assert_eq!((row.topic_authorized_operations, reply.cluster_authorized_operations), (of_topic, of_cluster));
+    }
+}
+
+#[test]
+fn a_refusal_has_a_sentence_that_is_not_too_long() {
+    let dir = directory();
+    let broker = start(dir.path(), 1);
+    let mut client = KafkaClient::connect(&broker);
+    create(&mut client, vec![topic("orders", 1)], false);
+    let long = "ü".repeat(16_000);
+    let null = CreatableTopic {
+        configs: [CreatableConfig { name: "segment.bytes", value: None }].into_iter().collect(),
+        ..topic("null", 1)
     };
-    assert_eq!(end_of(0, -1), (KafkaError::NONE, 2));
-    assert_eq!(end_of(99, -1), (KafkaError::NONE, -1), "an epoch that has not been");
-    assert_eq!(end_of(0, 99), (KafkaError::UNKNOWN_LEADER_EPOCH, -1));
+    let placed = |nodes: &[i32]| CreatableTopic {
+        assignments: [CreatableAssignment { partition_index: 0, broker_ids: nodes.iter().copied().collect() }]
+            .into_iter()
+            .collect(),
+        ..topic("placed", -1)
+    };
+    let with_counts = CreatableTopic { num_partitions: 1, ..placed(&[0]) };
+    let unknown = CreatableTopic {
+        configs: [CreatableConfig { name: &long, value: Some("1") }].into_iter().collect(),
+        ..topic("unknown", 1)
+    };
+    let cases = [
+        (topic(&long, 1), KafkaError::INVALID_TOPIC_EXCEPTION, ""),
+        (topic("orders", 1), KafkaError::TOPIC_ALREADY_EXISTS, "Topic 'orders' already exists."),
+        (unknown, KafkaError::INVALID_CONFIG, "unknown topic config"),
+        (null, KafkaError::INVALID_CONFIG, "Null value not supported for topic configs: segment.bytes"),
+        (placed(&[]), KafkaError::INVALID_REPLICA_ASSIGNMENT, "empty replica list"),
+        (placed(&[0, 0]), KafkaError::INVALID_REPLICA_ASSIGNMENT, "more than once"),
+        (with_counts, KafkaError::INVALID_REQUEST, "numPartitions was not set to -1"),
+        (CreatableTopic { replication_factor: 0, ..topic("none", 1) }, KafkaError::INVALID_REPLICATION_FACTOR, "-1 to"),
+    ];
+    for (asked, error, words) in cases {
+        // The oldest version whose strings have a length of 16 bits as well.
+        for version in [4, 7] {
+            let asked = CreateTopicsRequest { topics: [asked.clone()].into_iter().collect(), ..Default::default() };
+            let reply = client.ask(version, &asked);
+            let row = reply.decode::<CreateTopicsReply<'_>>().topics.iter().next().expect("one topic");
+            let message = row.error_message.expect("a sentence");
+            assert_eq!(row.error_code, error, "{message}");
+            assert!(message.contains(words) && (1..=512).contains(&message.len()), "{message}");
+        }
+    }
+}
+
+#[test]
+fn topics_that_are_named_twice_or_in_two_ways_are_not_deleted() {
+    let dir = directory();
+    let broker = start(dir.path(), 1);
+    let mut client = KafkaClient::connect(&broker);
+    create(&mut client, vec![topic("a", 1), topic("b", 1), topic("c", 1)], false);
+    let metadata = client.ask(12, &MetadataRequest { topics: None, ..Default::default() });
+    let metadata: MetadataReply<'_> = metadata.decode();
+    let ids: Vec<_> = metadata.topics.iter().map(|row| row.topic_id).collect();
+    let named = |name| DeletableTopic { name: Some(name), topic_id: TopicId(0) };
+    let by_id = |topic_id| DeletableTopic { name: None, topic_id };
+    let rows = [
+        named("a"),
+        by_id(ids[0]),
+        by_id(ids[1]),
+        DeletableTopic { name: Some("c"), topic_id: ids[2] },
+        by_id(TopicId(0)),
+        named("nowhere"),
+    ];
+    let reply = client.ask(6, &DeleteTopicsRequest { topics: rows.into_iter().collect(), ..Default::default() });
+    let reply: DeleteTopicsReply<'_> = reply.decode();
+    let rows: Vec<_> = reply.responses.iter().map(|row| (row.name, row.error_code, row.error_message)).collect();
+    let invalid = KafkaError::INVALID_REQUEST;
+    assert_eq!(
+        rows,
+        [
+            (Some("a"), invalid, Some("Duplicate topic name.")),
+            (None, invalid, Some("Duplicate topic id.")),
+            (Some("b"), KafkaError::NONE, None),
+            (Some("c"), invalid, Some("You may not specify both topic name and topic id.")),
+            (None, invalid, Some("Neither topic name nor id were specified.")),
+            (Some("nowhere"), KafkaError::UNKNOWN_TOPIC_OR_PARTITION, Some("This server does not host this topic.")),
+        ]
+    );
+    let metadata = client.ask(12, &MetadataRequest { topics: None, ..Default::default() });
+    let metadata: MetadataReply<'_> = metadata.decode();
+    assert_eq!(metadata.topics.iter().filter_map(|row| row.name).collect::<Vec<_>>(), ["a", "c"]);
+}
+
+#[test]
+fn new_partitions_may_be_placed_on_this_node_only() {
+    let dir = directory();
+    let broker = start(dir.path(), 1);
+    let mut client = KafkaClient::connect(&broker);
+    create(&mut client, vec![topic("orders", 1), topic("bills", 1)], false);
+    let mut grow = |rows: Vec<(&str, Option<&[&[i32]]>)>| {
+        let row = |(name, nodes): (&'static str, Option<&[&[i32]]>)| CreatePartitionsTopic {
+            name,
+            count: 3,
+            assignments: nodes.map(|nodes| {
+                let row = |nodes: &&[i32]| CreatePartitionsAssignment { broker_ids: nodes.iter().copied().collect() };
+                nodes.iter().map(row).collect()
+            }),
+        };
+        let named = |name: &str| {
+            if name == "orders" {
+                "orders"
+            } else if name == "bills" {
+                "bills"
+            } else {
+                "nowhere"
+            }
+        };
+        let topics = rows.into_iter().map(|(name, nodes)| row((named(name), nodes))).collect();
+        let reply = client.ask(3, &CreatePartitionsRequest { topics, ..Default::default() });
+        let reply: CreatePartitionsReply<'_> = reply.decode();
+        reply.results.iter().map(|row| row.error_code).collect::<Vec<_>>()
+    };
+    assert_eq!(grow(vec![("orders", Some(&[&[0]]))]), [KafkaError::INVALID_REPLICA_ASSIGNMENT], "one of two");
+    assert_eq!(grow(vec![("orders", Some(&[&[0], &[7]]))]), [KafkaError::INVALID_REPLICA_ASSIGNMENT]);
+    assert_eq!(
+        grow(vec![("bills", None), ("nowhere", None), ("bills", None), ("orders", Some(&[&[0], &[0]]))]),
+        [
+            KafkaError::INVALID_REQUEST,
+            KafkaError::UNKNOWN_TOPIC_OR_PARTITION,
+            KafkaError::INVALID_REQUEST,
+            KafkaError::NONE
+        ]
+    );
+    assert_eq!(grow(vec![("orders", None), ("bills", None)]), [KafkaError::INVALID_PARTITIONS, KafkaError::NONE]);
+}
+
+#[test]
+fn records_deleted_twice_in_one_request_are_gone_as_far_as_either_said() {
+    let dir = directory();
+    let broker = start(dir.path(), 2);
+    let mut client = KafkaClient::connect(&broker);
+    create(&mut client, vec![topic("orders", 2)], false);
+    for partition in [0, 1] {
+        client.produce("orders", partition, &batch(Codec::None, &["a", "b", "c", "d", "e", "f"]));
+    }
+    let rows = [(0, 2), (1, 5), (1, 3), (1, 4), (0, -2), (9, 0)];
+    let rows = rows.map(|(partition_index, offset)| DeleteRecordsPartition { partition_index, offset });
+    let topic = DeleteRecordsTopic { name: "orders", partitions: rows.into_iter().collect() };
+    let nowhere = DeleteRecordsPartition { partition_index: 0, offset: 0 };
+    let nowhere = DeleteRecordsTopic { name: "nowhere", partitions: [nowhere].into_iter().collect() };
+    let reply =
+        client.ask(2, &DeleteRecordsRequest { topics: [topic, nowhere].into_iter().collect(), timeout_ms: 1000 });
+    let reply: DeleteRecordsReply<'_> = reply.decode();
+    let rows: Vec<_> = reply
+        .topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().collect::<Vec<_>>())
+        .map(|row| (row.error_code, row.low_watermark))
+        .collect();
+    let unknown = (KafkaError::UNKNOWN_TOPIC_OR_PARTITION, -1);
+    assert_eq!(
+        rows,
+        [
+            (KafkaError::NONE, 2),
+            (KafkaError::NONE, 5),
+            (KafkaError::NONE, 5),
+            (KafkaError::NONE, 5),
+            (KafkaError::OFFSET_OUT_OF_RANGE, -1),
+            unknown,
+            unknown
+        ]
+    );
+    for (partition, timestamp, expected) in [(0, -2, 2), (1, -2, 5), (1, 1000, 5), (1, -1, 6)] {
+        let row = ListOffsetsPartition { partition_index: partition, timestamp, ..Default::default() };
+        let topic = ListOffsetsTopic { name: "orders", partitions: [row].into_iter().collect() };
+        let reply = client.ask(7, &ListOffsetsRequest { topics: [topic].into_iter().collect(), ..Default::default() });
+        let topic = reply.decode::<ListOffsetsReply<'_>>().topics.iter().next().expect("one topic");
+        let row = topic.partitions.iter().next().expect("one partition");
+        assert_eq!((row.error_code, row.offset), (KafkaError::NONE, expected), "{partition} {timestamp}");
+    }
 }

@@ -23,6 +23,11 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Delete the topic of this id, whatever it is called.
+    DeleteTopicById {
+        /// Its id.
+        topic_id: TopicId,
+    },
     /// Add partitions to a topic or change its settings.
     AlterTopic {
         /// Its name.

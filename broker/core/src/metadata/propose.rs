@@ -26,6 +26,10 @@ impl MetadataImage {
                 self.propose_create(name, topic_id, partitions, replication_factor, &configs)
             }
             Command::DeleteTopic { name } => Ok(Record::TopicDeleted { topic_id: self.existing(&name)?.topic_id }),
+            Command::DeleteTopicById { topic_id } => match self.topic(topic_id) {
+                Some(_) => Ok(Record::TopicDeleted { topic_id }),
+                None => Err(MetadataError::UnknownTopicId { topic_id }),
+            },
             Command::AlterTopic { name, partitions, configs } => self.propose_alter(&name, partitions, &configs),
             Command::NodeStarted { node, incarnation, shards } => self.propose_start(node, incarnation, shards),
             Command::AllocateProducerIds { count } => self.propose_producer_ids(count),
@@ -227,6 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn deleting_by_id_spares_the_topic_that_took_the_name() {
+        let mut image = started(1);
+        commit(&mut image, create("orders", 7, 1));
+        commit(&mut image, Command::DeleteTopicById { topic_id: TopicId(7) });
+        commit(&mut image, create("orders", 8, 1));
+        let again = image.propose(Command::DeleteTopicById { topic_id: TopicId(7) });
+        assert_eq!(again, Err(MetadataError::UnknownTopicId { topic_id: TopicId(7) }));
+        assert_eq!(image.topic_named("orders").map(|topic| topic.topic_id), Some(TopicId(8)));
+    }
+
+    #[test]
     fn no_producer_id_is_taken_twice() {
         let mut image = started(1);
         let take = |image: &mut MetadataImage, count| match commit(image, Command::AllocateProducerIds { count }) {
@@ -295,6 +310,7 @@ mod tests {
             (with(0, vec![(text("colour"), text("red"))]), "unknown topic config"),
             (with(0, vec![(text("segment.bytes"), text("12"))]), "illegal value"),
             (Command::DeleteTopic { name: text("bills") }, "topic bills does not exist"),
+            (Command::DeleteTopicById { topic_id: TopicId(8) }, "has the id"),
             (alter(Some(3), Vec::new()), "from 4 to 10000 are"),
             (alter(Some(0), Vec::new()), "0 partitions"),
             (alter(None, vec![(text("colour"), None)]), "unknown topic config"),

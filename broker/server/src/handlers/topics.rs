@@ -13,7 +13,7 @@ use ouzel_protocol::{ErrorCode, TopicId};
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
-use crate::handlers::refresh;
+use crate::handlers::{of_owners, refresh};
 use crate::lanes::{PartitionRef, PartitionStatus, ShardRequest};
 use crate::metadata_plane::{Changed, PlaneMessage, ProposeError};
 use crate::owner;
@@ -110,41 +110,24 @@ fn status(outcome: Result<String, (ErrorCode, String)>) -> StatusReply {
     }
 }
 
-/// What the owner of each partition says of it, in the order of their numbers.
-pub(crate) async fn statuses(state: &ShardState, topic: &Topic) -> Vec<PartitionStatus> {
-    let offline = PartitionStatus { state: "offline", ..PartitionStatus::default() };
-    let mut statuses = vec![offline; topic.partitions.len()];
-    for peer in 0..state.peers.len() {
-        let shard = ouzel_protocol::ShardIndex(u16::try_from(peer).unwrap_or(u16::MAX));
-        let of_shard = |(_, partition): &(_, &ouzel_broker_core::Partition)| {
-            partition.shard == shard && partition.leader == Some(state.node)
-        };
-        let rows: Vec<PartitionRef> = topic
-            .indexed()
-            .filter(of_shard)
-            .map(|(partition, _)| PartitionRef { topic_id: topic.topic_id, partition })
-            .collect();
-        if rows.is_empty() {
-            continue;
-        }
-        let answers = if shard == state.index {
-            owner::status(state, &rows)
-        } else {
-            let (version, rows) = (state.topics.version(), rows.clone());
-            let answer = state.peer(shard).ask(|reply| ShardRequest::Status { version, rows, reply }).await;
-            answer.unwrap_or_default()
-        };
-        for (row, answer) in rows.iter().zip(answers) {
-            if let Some(status) = statuses.get_mut(row.partition.0 as usize) {
-                *status = answer;
-            }
-        }
-    }
-    statuses
+/// Asks the owner of each partition what there is to know of it, in the order of the rows.
+pub(crate) async fn statuses(state: &ShardState, rows: &[PartitionRef]) -> Vec<PartitionStatus> {
+    let rows: Vec<(PartitionRef, ())> = rows.iter().map(|at| (*at, ())).collect();
+    let places = |rows: &[(PartitionRef, ())]| rows.iter().map(|(at, ())| *at).collect::<Vec<_>>();
+    of_owners(
+        state,
+        &rows,
+        |_| PartitionStatus::OFFLINE,
+        async |rows| owner::status(state, &places(rows)),
+        |version, rows, reply| ShardRequest::Status { version, rows: places(&rows), reply },
+    )
+    .await
 }
 
 async fn described(state: &ShardState, topic: &Topic) -> DescribeTopicReply {
-    let statuses = statuses(state, topic).await;
+    let rows: Vec<PartitionRef> =
+        topic.indexed().map(|(partition, _)| PartitionRef { topic_id: topic.topic_id, partition }).collect();
+    let statuses = statuses(state, &rows).await;
     let partitions = topic.indexed().zip(statuses).map(|((index, partition), status)| DescribedPartition {
         index,
         shard: partition.shard,

@@ -5,17 +5,16 @@ use std::rc::Rc;
 use ouzel_protocol::kafka::{
     DeleteRecordsPartitionReply, DeleteRecordsReply, DeleteRecordsRequest, DeleteRecordsTopicReply, KafkaError,
 };
-use ouzel_protocol::{ErrorCode, Offset, PartitionIndex};
+use ouzel_protocol::{Offset, PartitionIndex};
 
 use super::names;
 use super::request::{KafkaRequest, Ticket};
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
-use crate::handlers::{by_shard, routes};
+use crate::handlers::of_owners;
 use crate::lanes::{PartitionRef, ShardRequest};
 use crate::owner;
-use crate::shard::ShardState;
 
 /// Stands for everything that is there.
 const HIGH_WATERMARK: i64 = -1;
@@ -37,7 +36,14 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
             (PartitionRef { topic_id, partition }, to)
         }));
     }
-    let mut outcomes = ask_owners(state, &rows).await.into_iter();
+    let outcomes = of_owners(
+        state,
+        &rows,
+        Err,
+        async |rows| owner::delete_records(state, rows).await,
+        |version, rows, reply| ShardRequest::DeleteRecords { version, rows, reply },
+    );
+    let mut outcomes = outcomes.await.into_iter();
     let topics = asked.topics.iter().map(|topic| DeleteRecordsTopicReply {
         name: topic.name,
         partitions: topic
@@ -53,28 +59,4 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
     });
     let reply = DeleteRecordsReply { topics: topics.collect(), ..DeleteRecordsReply::default() };
     ticket.answer(connection, &reply)
-}
-
-/// Asks the owner of each row; the answers are in the order of the rows.
-async fn ask_owners(state: &ShardState, asked: &[(PartitionRef, Option<Offset>)]) -> Vec<Result<Offset, ErrorCode>> {
-    let routes = routes(state, asked.iter().map(|(at, _)| *at)).await;
-    let refused = |error: ErrorCode| Err(error);
-    let mut outcomes: Vec<_> =
-        routes.iter().map(|route| refused(route.as_ref().err().copied().unwrap_or(ErrorCode::Unknown))).collect();
-    for (shard, indices) in by_shard(&routes) {
-        let rows: Vec<_> = indices.iter().filter_map(|index| asked.get(*index)).copied().collect();
-        let answers = if shard == state.index {
-            owner::delete_records(state, &rows).await
-        } else {
-            let (version, count) = (state.topics.version(), rows.len());
-            let answer = state.peer(shard).ask(|reply| ShardRequest::DeleteRecords { version, rows, reply }).await;
-            answer.unwrap_or_else(|_| vec![refused(ErrorCode::ShardUnavailable); count])
-        };
-        for (index, answer) in indices.iter().zip(answers) {
-            if let Some(outcome) = outcomes.get_mut(*index) {
-                *outcome = answer;
-            }
-        }
-    }
-    outcomes
 }

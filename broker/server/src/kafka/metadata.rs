@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ouzel_broker_core::{Partition, Topic};
 use ouzel_protocol::kafka::{
-    KafkaError, MetadataBroker, MetadataPartition, MetadataReply, MetadataRequest, MetadataRequestTopic, MetadataTopic,
+    AUTHORIZED_OPERATIONS_NONE, KafkaError, MetadataBroker, MetadataPartition, MetadataReply, MetadataRequest,
+    MetadataRequestTopic, MetadataTopic,
 };
 use ouzel_protocol::{NodeId, PartitionIndex, TopicId, check_topic_name};
 
@@ -43,15 +44,26 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
         }
     };
     let host = host(connection);
+    let topic_operations = asked.include_topic_authorized_operations.then_some(TOPIC_OPERATIONS);
+    let cluster_operations = asked.include_cluster_authorized_operations.then_some(CLUSTER_OPERATIONS);
     let reply = MetadataReply {
         brokers: [broker(state, &host)].into_iter().collect(),
         cluster_id: Some(CLUSTER_ID),
         controller_id: node(state.node),
-        topics: found.iter().map(|found| row(state, found)).collect(),
+        topics: found.iter().map(|found| row(state, found, topic_operations)).collect(),
+        cluster_authorized_operations: cluster_operations.unwrap_or(AUTHORIZED_OPERATIONS_NONE),
         ..MetadataReply::default()
     };
     ticket.answer(connection, &reply)
 }
+
+/// What anybody may do with a topic, as bits of Kafka's `AclOperation`: read (3), write (4), create (5), delete (6), alter (7),
+/// describe (8), and describe (10) and alter (11) its configurations.
+const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+
+/// What anybody may do with the cluster: create (5), alter (7), describe (8), act as a broker (9), describe (10) and alter (11)
+/// configurations, and write with an idempotent producer (12).
+pub(super) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 /// What clients are told that the cluster is called.
 pub(super) const CLUSTER_ID: &str = "ouzel";
@@ -108,13 +120,14 @@ async fn find(state: &ShardState, asked: &MetadataRequestTopic<'_>, may_create: 
     }
 }
 
-fn row<'a>(state: &ShardState, found: &'a Found) -> MetadataTopic<'a> {
+fn row<'a>(state: &ShardState, found: &'a Found, operations: Option<i32>) -> MetadataTopic<'a> {
     match found {
         Found::Known(topic) => MetadataTopic {
             error_code: KafkaError::NONE,
             name: Some(&topic.name),
             topic_id: topic.topic_id,
             partitions: topic.indexed().map(|(index, partition)| partition_row(state, index, partition)).collect(),
+            topic_authorized_operations: operations.unwrap_or(AUTHORIZED_OPERATIONS_NONE),
             ..MetadataTopic::default()
         },
         Found::Refused { error, name, topic_id } => MetadataTopic {

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use ouzel_broker_core::{Command, Topic};
+use ouzel_protocol::kafka::KafkaError;
 use ouzel_protocol::{ErrorCode, TopicId, check_topic_name};
 
+use super::refusal::Refusal;
 use crate::handlers::{propose, refresh};
 use crate::shard::ShardState;
 
@@ -22,6 +24,19 @@ pub(crate) async fn look_up<'a>(state: &ShardState, names: impl Iterator<Item = 
 /// The topic of this name, as this shard knows it.
 pub(crate) fn topic(state: &ShardState, name: &str) -> Option<Arc<Topic>> {
     state.topics.image().topic_named(name).cloned()
+}
+
+/// The topic of this name, or what is wrong with the name.
+pub(super) fn known(state: &ShardState, name: &str) -> Result<Arc<Topic>, Refusal> {
+    if let Some(topic) = topic(state, name) {
+        return Ok(topic);
+    }
+    Err(match check_topic_name(name) {
+        Err(error) => {
+            Refusal::new(KafkaError::INVALID_TOPIC_EXCEPTION, format!("The topic name {name:?} is illegal: {error}"))
+        }
+        Ok(_) => Refusal::new(KafkaError::UNKNOWN_TOPIC_OR_PARTITION, format!("The topic '{name}' does not exist.")),
+    })
 }
 
 /// The id of the topic of this name; one that no topic has where there is none.
