@@ -145,6 +145,22 @@ impl OffsetOutcome {
     }
 }
 
+/// Where an epoch of one partition ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EpochEnd {
+    pub(crate) error: ErrorCode,
+    /// The partition's epoch now.
+    pub(crate) current: LeaderEpoch,
+    /// The last epoch up to the one asked for, and the offset after it; `None` for one that has not been.
+    pub(crate) end: Option<(LeaderEpoch, Offset)>,
+}
+
+impl EpochEnd {
+    pub(crate) fn refused(error: ErrorCode) -> Self {
+        Self { error, current: LeaderEpoch::NONE, end: None }
+    }
+}
+
 /// What the owner knows of one partition.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PartitionStatus {
@@ -186,6 +202,12 @@ pub(crate) enum ShardRequest {
         version: MetadataVersion,
         rows: Vec<(PartitionRef, Option<Offset>)>,
         reply: Sender<Vec<Result<Offset, ErrorCode>>>,
+    },
+    /// Where an epoch of each partition ends.
+    EpochEnds {
+        version: MetadataVersion,
+        rows: Vec<(PartitionRef, LeaderEpoch)>,
+        reply: Sender<Vec<EpochEnd>>,
     },
     Status {
         version: MetadataVersion,

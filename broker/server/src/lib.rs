@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod connection_count;
 mod data_dir;
+mod epoch_ends;
 mod error;
 mod error_map;
 mod frame_reader;

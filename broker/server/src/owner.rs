@@ -20,7 +20,7 @@ use crate::lanes::{
     Publish, ReadOutcome, ReadRow, ShardRequest,
 };
 use crate::shard::ShardState;
-use crate::{error_map, join, limits, shard_status};
+use crate::{epoch_ends, error_map, join, limits, shard_status};
 
 /// A batch between its two moments: dispatched, but not produced yet. Or refused.
 #[derive(Debug)]
@@ -406,6 +406,10 @@ async fn answer(state: &ShardState, request: ShardRequest) {
         ShardRequest::DeleteRecords { version, rows, reply } => {
             state.topics.reached(version).await;
             drop(reply.send(delete_records(state, &rows).await));
+        }
+        ShardRequest::EpochEnds { version, rows, reply } => {
+            state.topics.reached(version).await;
+            drop(reply.send(epoch_ends::ends(state, &rows).await));
         }
         ShardRequest::Status { version, rows, reply } => {
             state.topics.reached(version).await;

@@ -10,10 +10,10 @@ use ouzel_protocol::kafka::{
     CreateTopicsReply, CreateTopicsRequest, DeletableTopic, DeleteRecordsPartition, DeleteRecordsReply,
     DeleteRecordsRequest, DeleteRecordsTopic, DeleteTopicsReply, DeleteTopicsRequest, DescribeClusterReply,
     DescribeClusterRequest, DescribeConfigsReply, DescribeConfigsRequest, DescribeLogDirsReply, DescribeLogDirsRequest,
-    IncrementalAlterConfigsReply, IncrementalAlterConfigsRequest, KafkaError, ListOffsetsPartition, ListOffsetsReply,
-    ListOffsetsRequest, ListOffsetsTopic, ListPartitionReassignmentsReply, ListPartitionReassignmentsRequest,
-    LogDirsTopic, MetadataReply, MetadataRequest, OffsetForLeaderEpochReply, OffsetForLeaderEpochRequest,
-    config_source,
+    IncrementalAlterConfigsReply, IncrementalAlterConfigsRequest, KafkaError, LeaderEpochPartition, LeaderEpochTopic,
+    ListOffsetsPartition, ListOffsetsReply, ListOffsetsRequest, ListOffsetsTopic, ListPartitionReassignmentsReply,
+    ListPartitionReassignmentsRequest, LogDirsTopic, MetadataReply, MetadataRequest, OffsetForLeaderEpochReply,
+    OffsetForLeaderEpochRequest, config_source,
 };
 use ouzel_protocol::{Codec, TopicId};
 use support::directory;
@@ -234,6 +234,66 @@ fn disk_space_is_told_of_what_is_asked_for_and_there() {
     let all = all.results.iter().next().expect("a directory");
     let counts: Vec<_> = all.topics.iter().map(|topic| (topic.name, topic.partitions.len())).collect();
     assert_eq!(counts, [("bills", 1), ("orders", 4)]);
+}
+
+/// Error, epoch and end.
+fn epoch_end(client: &mut KafkaClient, partition: i32, current: i32, epoch: i32) -> (KafkaError, i32, i64) {
+    let row = LeaderEpochPartition { partition, current_leader_epoch: current, leader_epoch: epoch };
+    let topic = LeaderEpochTopic { topic: "orders", partitions: [row].into_iter().collect() };
+    let asked = OffsetForLeaderEpochRequest { topics: [topic].into_iter().collect(), ..Default::default() };
+    let reply = client.ask(4, &asked);
+    let topic = reply.decode::<OffsetForLeaderEpochReply<'_>>().topics.iter().next().expect("one topic");
+    let row = topic.partitions.iter().next().expect("one partition");
+    (row.error_code, row.leader_epoch, row.end_offset)
+}
+
+#[test]
+fn an_epoch_ends_where_the_next_one_begins() {
+    let dir = directory();
+    for (start_count, shards) in [2u16, 1, 2, 2].into_iter().enumerate() {
+        let broker = start(dir.path(), shards);
+        let mut client = KafkaClient::connect(&broker);
+        match start_count {
+            0 => {
+                create(&mut client, vec![topic("orders", 2)], false);
+                for partition in [0, 1, 1] {
+                    client.produce("orders", partition, &batch(Codec::None, &["a", "b"]));
+                }
+                assert_eq!(epoch_end(&mut client, 1, -1, 0), (KafkaError::NONE, 0, 4));
+                assert_eq!(epoch_end(&mut client, 2, -1, 0), (KafkaError::UNKNOWN_TOPIC_OR_PARTITION, -1, -1));
+            }
+            // Nothing is written under epoch 1.
+            1 => assert_eq!(epoch_end(&mut client, 1, 1, 0), (KafkaError::NONE, 0, 4)),
+            2 => {
+                for _ in 0..20 {
+                    client.produce("orders", 1, &batch(Codec::None, &["c"]));
+                }
+            }
+            _ => {
+                let ends = [
+                    ((-1, -1), (KafkaError::NONE, -1, -1)),
+                    ((-1, 0), (KafkaError::NONE, 0, 4)),
+                    ((3, 1), (KafkaError::NONE, 0, 4)),
+                    ((3, 2), (KafkaError::NONE, 2, 24)),
+                    ((3, 3), (KafkaError::NONE, 3, 24)),
+                    ((3, 4), (KafkaError::NONE, -1, -1)),
+                    ((2, 0), (KafkaError::FENCED_LEADER_EPOCH, -1, -1)),
+                    ((4, 0), (KafkaError::UNKNOWN_LEADER_EPOCH, -1, -1)),
+                ];
+                for ((current, epoch), expected) in ends {
+                    assert_eq!(epoch_end(&mut client, 1, current, epoch), expected, "{current} {epoch}");
+                }
+                assert_eq!(epoch_end(&mut client, 0, -1, 2), (KafkaError::NONE, 0, 2), "on the other shard");
+                assert_eq!(delete_records(&mut client, 1, 10), (KafkaError::NONE, 10));
+                assert_eq!(
+                    epoch_end(&mut client, 1, -1, 0),
+                    (KafkaError::NONE, 0, 10),
+                    "what is gone has no other end"
+                );
+            }
+        }
+        broker.stop().expect("a clean stop");
+    }
 }
 
 #[test]

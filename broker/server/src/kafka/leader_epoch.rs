@@ -1,5 +1,5 @@
 //! OffsetForLeaderEpoch: where an epoch of a partition ends, which a client asks to find out whether what it has read was taken
-//! back. Nothing that readers see is ever cut here, so the answer for every epoch there was is the end of the log.
+//! back. Asked of each partition's owner.
 
 use std::rc::Rc;
 
@@ -7,16 +7,16 @@ use ouzel_protocol::kafka::{
     KafkaError, LeaderEpochPartition, LeaderEpochPartitionReply, LeaderEpochTopicReply, OffsetForLeaderEpochReply,
     OffsetForLeaderEpochRequest,
 };
-use ouzel_protocol::native::OffsetSpec;
-use ouzel_protocol::{ErrorCode, PartitionIndex};
+use ouzel_protocol::{ErrorCode, LeaderEpoch, PartitionIndex};
 
 use super::request::{KafkaRequest, Ticket};
 use super::{fetch, names};
 use crate::connection::Connection;
+use crate::epoch_ends;
 use crate::error_map;
 use crate::frame_reader::Fault;
-use crate::handlers::list_offsets::ask_owners;
-use crate::lanes::{OffsetOutcome, PartitionRef};
+use crate::handlers::of_owners;
+use crate::lanes::{EpochEnd, PartitionRef, ShardRequest};
 
 pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
     let asked: OffsetForLeaderEpochRequest<'_> = request.message()?;
@@ -27,44 +27,39 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
         let topic_id = names::topic_id(state, topic.topic);
         rows.extend(topic.partitions.iter().map(|row| {
             let partition = PartitionIndex(u32::try_from(row.partition).unwrap_or(u32::MAX));
-            (PartitionRef { topic_id, partition }, OffsetSpec::Latest)
+            // A negative number is no epoch's, as little as one that is yet to come.
+            let epoch = LeaderEpoch(u32::try_from(row.leader_epoch).unwrap_or(u32::MAX));
+            (PartitionRef { topic_id, partition }, epoch)
         }));
     }
-    let mut outcomes = ask_owners(state, &rows).await.into_iter();
+    let ends = of_owners(
+        state,
+        &rows,
+        EpochEnd::refused,
+        async |rows| epoch_ends::ends(state, rows).await,
+        |version, rows, reply| ShardRequest::EpochEnds { version, rows, reply },
+    );
+    let mut ends = ends.await.into_iter();
     let topics = asked.topics.iter().map(|topic| LeaderEpochTopicReply {
         topic: topic.topic,
-        partitions: topic
-            .partitions
-            .iter()
-            .zip(&mut outcomes)
-            .map(|(row, outcome)| reply_row(&row, &outcome))
-            .collect(),
+        partitions: topic.partitions.iter().zip(&mut ends).map(|(row, end)| reply_row(&row, &end)).collect(),
     });
     let reply = OffsetForLeaderEpochReply { topics: topics.collect(), ..OffsetForLeaderEpochReply::default() };
     ticket.answer(connection, &reply)
 }
 
-fn reply_row(row: &LeaderEpochPartition, outcome: &OffsetOutcome) -> LeaderEpochPartitionReply {
-    let refused = |error_code| LeaderEpochPartitionReply {
-        error_code,
-        partition: row.partition,
-        ..LeaderEpochPartitionReply::default()
+fn reply_row(row: &LeaderEpochPartition, found: &EpochEnd) -> LeaderEpochPartitionReply {
+    let EpochEnd { error, current, end } = *found;
+    let signed = |epoch: LeaderEpoch| i32::try_from(epoch.0).unwrap_or(i32::MAX);
+    let error_code = match error {
+        ErrorCode::None => fetch::check_epoch(row.current_leader_epoch, signed(current)).err(),
+        error => Some(error_map::kafka(error)),
     };
-    if outcome.error != ErrorCode::None {
-        return refused(error_map::kafka(outcome.error));
-    }
-    let current = i32::try_from(outcome.leader_epoch.0).unwrap_or(i32::MAX);
-    if let Err(error) = fetch::check_epoch(row.current_leader_epoch, current) {
-        return refused(error);
-    }
-    if row.leader_epoch < 0 || row.leader_epoch > current {
-        // No epoch of that number has been: nothing is known of its end.
-        return refused(KafkaError::NONE);
-    }
+    let known = end.filter(|_| error_code.is_none());
     LeaderEpochPartitionReply {
-        error_code: KafkaError::NONE,
+        error_code: error_code.unwrap_or(KafkaError::NONE),
         partition: row.partition,
-        leader_epoch: row.leader_epoch,
-        end_offset: i64::try_from(outcome.offset.0).unwrap_or(i64::MAX),
+        leader_epoch: known.map_or(-1, |(epoch, _)| signed(epoch)),
+        end_offset: known.map_or(-1, |(_, end)| i64::try_from(end.0).unwrap_or(i64::MAX)),
     }
 }
