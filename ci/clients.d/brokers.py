@@ -94,7 +94,7 @@ class Ouzel(Broker):
 
     def command(self):
         return [self.binary, "serve", "--data-dir", os.path.join(self.directory, "data"), "--kafka", self.bootstrap,
-                "--native", f"127.0.0.1:{self.native}", "--shards", str(self.shards), *self.extra]
+                "--native", f"127.0.0.1:{self.native}", "--admin", "127.0.0.1:0", "--shards", str(self.shards), *self.extra]
 
 
 class Started(Broker):

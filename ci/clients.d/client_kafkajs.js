@@ -19,10 +19,11 @@ CompressionCodecs[CompressionTypes.LZ4] = () => ({
   compress: async encoder => lz4.compressFrameSync(encoder.buffer),
   decompress: async buffer => lz4.decompressFrameSync(buffer),
 })
-const zstdReady = new Promise(resolve => ZstdCodec.run(zstd => resolve(new zstd.Simple())))
+const zstdReady = new Promise(resolve => ZstdCodec.run(zstd => resolve({ simple: new zstd.Simple(), streaming: new zstd.Streaming() })))
 CompressionCodecs[CompressionTypes.ZSTD] = () => ({
-  compress: async encoder => Buffer.from((await zstdReady).compress(encoder.buffer)),
-  decompress: async buffer => Buffer.from((await zstdReady).decompress(buffer)),
+  compress: async encoder => Buffer.from((await zstdReady).simple.compress(encoder.buffer)),
+  // Java and librdkafka leave the size out of the frame, which only the streaming interface takes.
+  decompress: async buffer => Buffer.from((await zstdReady).streaming.decompress(buffer)),
 })
 const CODECS = { none: 0, gzip: 1, snappy: 2, lz4: 3, zstd: 4 }
 
@@ -150,6 +151,8 @@ const verbs = {
     return null
   },
   delete_records: async ({ topic, partition, before }) => {
+    // It looks for the leader before it asks who that is: without this, the first call fails.
+    await admin.fetchTopicOffsets(topic)
     await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(before) }] })
     return { low: null }
   },

@@ -118,7 +118,8 @@ class Tools(Client):
 
     def do_create(self, topic, partitions, replicas=1, configs=None):
         settings = [word for name, value in (configs or {}).items() for word in ("--config", f"{name}={value}")]
-        self.topics("--create", "--topic", topic, "--partitions", partitions, "--replication-factor", replicas, *settings)
+        counts = [] if partitions < 0 else ["--partitions", partitions, "--replication-factor", replicas]
+        self.topics("--create", "--topic", topic, *counts, *settings)
 
     def do_delete(self, topic):
         self.topics("--delete", "--topic", topic)
@@ -140,7 +141,7 @@ class Tools(Client):
 
     def do_config_get(self, topic, name):
         found = re.search(rf"^  {re.escape(name)}=(\S*) sensitive=\S+ synonyms=\{{(\w*)", self.configs(topic, "--describe", "--all"), re.M)
-        return {"value": found[1], "source": {"DYNAMIC_TOPIC_CONFIG": 1, "DEFAULT_CONFIG": 5}.get(found[2], found[2])}
+        return {"value": found[1], "source": {"DYNAMIC_TOPIC_CONFIG": 1, "DEFAULT_CONFIG": 5, "": 5}.get(found[2], found[2])}
 
     def do_config_set(self, topic, name, value):
         self.configs(topic, "--alter", "--add-config", f"{name}={value}")
@@ -192,10 +193,10 @@ class Tools(Client):
                   f"acks={acks}", "--command-property", f"enable.idempotence={'true' if idempotent else 'false'}", input=lines)
         return {"acked": count}
 
-    def consume(self, topic, partition, offset, count):
+    def consume(self, topic, partition, offset, count, wait_ms=20000):
         shown = [word for name in ("timestamp", "offset", "key") for word in ("--formatter-property", f"print.{name}=true")]
         printed = self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", "BOOTSTRAP", "--topic", topic,
-                            "--partition", partition, "--offset", offset, "--max-messages", count, "--timeout-ms", 20000, *shown)
+                            "--partition", partition, "--offset", offset, "--max-messages", count, "--timeout-ms", wait_ms, *shown)
         return [(kind, int(time_ms), int(at), key, value) for kind, time_ms, at, key, value in
                 re.findall(r"^(\w+):(\d+)\tOffset:(\d+)\t([^\t\n]*)\t(.*)$", printed, re.M)]
 
@@ -209,7 +210,7 @@ class Tools(Client):
         return digests.result()
 
     def do_fetch(self, topic, partition, offset):
-        found = self.consume(topic, partition, offset, 1)
+        found = self.consume(topic, partition, offset, 1, 5000)
         if not found:
             return None
         kind, time_ms, at, _, _ = found[0]

@@ -21,9 +21,13 @@ class Steps:
     def topic(self, suffix=""):
         return f"{self.prefix}{suffix}"
 
-    def step(self, title, verb, show=lambda value: value, **arguments):
-        """Asks the client and keeps the outcome under a title."""
+    def step(self, title, verb, show=lambda value: value, patient=False, **arguments):
+        """Asks the client and keeps the outcome under a title; patiently where what it asks about may still be on its way."""
         reply = self.client.call(verb, **arguments)
+        for _ in range(20 if patient else 0):
+            if "error" in reply:
+                time.sleep(0.25)
+                reply = self.client.call(verb, **arguments)
         outcome = self.outcome(reply, show)
         if outcome != "no such thing":
             self.can = True
@@ -48,6 +52,13 @@ class Steps:
         reply = self.helper.call("create", topic=topic, partitions=partitions, configs=spelled)
         if "error" in reply:
             self.outcomes["topic made for it"] = self.outcome(reply, str)
+            return
+        for p in range(partitions):
+            for _ in range(100):
+                # Kafka announces a topic a moment before it opens it.
+                if "ok" in self.helper.call("offset", topic=topic, partition=p, at="latest"):
+                    break
+                time.sleep(0.05)
 
     def filled(self, topic, count=200, partitions=1):
         self.made(topic, partitions)
@@ -92,11 +103,11 @@ def grow(s):
     s.step("from 2 to 5 partitions", "grow", done, topic=s.topic(), partitions=5)
     if not s.can:
         return
-    s.step("described", "describe", lambda found: len(found["partitions"]), topic=s.topic())
+    s.step("described", "describe", patient=True, show=lambda found: len(found["partitions"]), topic=s.topic())
     s.step("to fewer", "grow", done, topic=s.topic(), partitions=3)
     s.step("to the same", "grow", done, topic=s.topic(), partitions=5)
     s.step("a topic that is not there", "grow", done, topic=s.topic("-absent"), partitions=3)
-    s.step("a new partition is empty", "offset", topic=s.topic(), partition=4, at="latest")
+    s.step("a new partition is empty", "offset", patient=True, topic=s.topic(), partition=4, at="latest")
 
 
 @feature
@@ -236,7 +247,7 @@ def delete(s):
     s.step("a topic that is not there", "delete", done, topic=s.topic("-absent"))
     if s.can:
         s.made(s.topic())
-        s.step("made again, it is empty", "offset", topic=s.topic(), partition=0, at="latest")
+        s.step("made again, it is empty", "offset", patient=True, topic=s.topic(), partition=0, at="latest")
 
 
 def gone(helper, topic):

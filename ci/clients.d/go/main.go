@@ -39,7 +39,7 @@ var (
 	bootstrap string
 	client    *kafka.Client
 	pattern   = make([]byte, 256+60_000)
-	transport = &kafka.Transport{}
+	transport *kafka.Transport
 )
 
 func main() {
@@ -47,7 +47,6 @@ func main() {
 		pattern[i] = byte(7 * i)
 	}
 	bootstrap = os.Args[1]
-	client = &kafka.Client{Addr: kafka.TCP(bootstrap), Timeout: 30 * time.Second, Transport: transport}
 	lines := bufio.NewReader(os.Stdin)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -114,6 +113,10 @@ func firstError(found map[string]error) error {
 func done(c command) (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
+	// Made anew for each command: a transport answers questions about topics from what it heard seconds ago.
+	transport = &kafka.Transport{MetadataTTL: time.Second}
+	defer transport.CloseIdleConnections()
+	client = &kafka.Client{Addr: kafka.TCP(bootstrap), Timeout: 30 * time.Second, Transport: transport}
 	partition := -1
 	if c.Partition != nil {
 		partition = *c.Partition
@@ -361,7 +364,13 @@ func send(ctx context.Context, c command) (any, error) {
 			placed["partition"], placed["offset"] = messages[0].Partition, messages[0].Offset
 		}
 	}
-	if err := w.WriteMessages(ctx, m); err != nil {
+	err := w.WriteMessages(ctx, m)
+	for attempt := 0; attempt < 8 && (errors.Is(err, kafka.LeaderNotAvailable) || codeOf(err) == int(kafka.UnknownTopicOrPartition)); attempt++ {
+		// As its documentation advises where a topic is made by sending to it.
+		time.Sleep(250 * time.Millisecond)
+		err = w.WriteMessages(ctx, m)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return placed, w.Close()
