@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import brokers
 import drivers
@@ -104,7 +105,7 @@ def the_matrix(asked, installed, broker, results, logs):
     if not clients:
         return
     # Makes topics for those that cannot, and looks at what the others did.
-    helper = helper_of(clients, logs)
+    helper = helper_of(clients, logs, "matrix")
     try:
         base = int(time.time() * 1000) - 600_000
         prefix = f"c{os.getpid()}"
@@ -112,7 +113,7 @@ def the_matrix(asked, installed, broker, results, logs):
         if not asked.feature or "matrix" in asked.feature:
             matrix.run(clients, helper, results, prefix, base, count, codec_count, logs)
             print(f"everything read by everyone after {time.monotonic() - started:.0f} s", flush=True)
-        the_features(asked, clients, helper, results, prefix, base)
+        the_features(asked, clients, results, prefix, base, logs)
     finally:
         for client in {*clients, helper}:
             client.stop()
@@ -123,25 +124,34 @@ def the_matrix(asked, installed, broker, results, logs):
         table.write(shown, results)
 
 
-def helper_of(clients, logs):
+def helper_of(clients, logs, name):
     """A process of its own, so that a client is never asked by itself: librdkafka's, or the first that can make topics."""
     first = next((c for c in clients if c.name == "confluent-kafka"), None) or next(c for c in clients if c.profile == "full")
     helper = type(first)(first.name, first.command[:-1], logs, first.bootstrap, first.environment)
-    helper.log = os.path.join(logs, "helper.log")
+    helper.log = os.path.join(logs, f"helper-{name}.log")
     helper.start()
     return helper
 
 
-def the_features(asked, clients, helper, results, prefix, base):
+def the_features(asked, clients, results, prefix, base, logs):
     expected = {}
     if os.path.exists(EXPECTED):
         with open(EXPECTED) as file:
             expected = json.load(file)
-    for name in features.FEATURES:
-        if asked.feature and name not in asked.feature:
-            continue
-        for client in clients:
-            outcomes, can = features.run(name, client, helper, f"{prefix}-{client.name}-{name.replace(' ', '-')}", base)
+    names = [name for name in features.FEATURES if not asked.feature or name in asked.feature]
+
+    def row(client):
+        """All features of one client, in order; rows are made side by side, for most of their time is waiting."""
+        own = helper_of(clients, logs, client.name)
+        try:
+            return {name: features.run(name, client, own, f"{prefix}-{client.name}-{name.replace(' ', '-')}", base) for name in names}
+        finally:
+            own.stop()
+
+    with ThreadPoolExecutor(4) as pool:
+        rows = dict(zip(clients, pool.map(row, clients)))
+    for client, found in rows.items():
+        for name, (outcomes, can) in found.items():
             if asked.record:
                 expected.setdefault(name, {})[client.name] = outcomes
             wanted = expected.get(name, {}).get(client.name)
