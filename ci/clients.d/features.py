@@ -263,7 +263,8 @@ def gone(helper, topic):
 def extras(s):
     s.filled(s.topic())
     s.step("perf test", "perf", topic=s.topic(), count=2000, size=100)
-    s.step("log dirs", "log_dirs", topic=s.topic(), broker=1)
+    found = s.helper.call("describe", topic=s.topic()).get("ok", {"partitions": [{"leader": 0}]})
+    s.step("log dirs", "log_dirs", topic=s.topic(), broker=found["partitions"][0]["leader"])
     s.step("reassignments", "reassignments")
 
 

@@ -37,14 +37,28 @@ class Unavailable(Exception):
     """Why a kind of client cannot be had here."""
 
 
+def once(method):
+    """A kind that could not be had is not asked for again by the next client that needs it."""
+    def asked(self):
+        if method.__name__ in self.refused:
+            raise self.refused[method.__name__]
+        try:
+            return method(self)
+        except Unavailable as why:
+            self.refused[method.__name__] = why
+            raise
+    return asked
+
+
 class Installed:
     def __init__(self, root, log):
-        self.root, self.log = os.path.abspath(root), log
+        self.root, self.log, self.refused = os.path.abspath(root), log, {}
         os.makedirs(self.root, exist_ok=True)
 
     def path(self, *parts):
         return os.path.join(self.root, *parts)
 
+    @once
     def python(self):
         """The interpreter of an environment that has the clients from PyPI."""
         need("python3")
@@ -56,6 +70,7 @@ class Installed:
                           "--timeout", str(REACH_S_MAX), "--only-binary", ":all:", *PYPI])
         return interpreter
 
+    @once
     def jars(self):
         """The directory of Kafka's jars, all that its clients, tools and broker need."""
         need("java")
@@ -70,6 +85,7 @@ class Installed:
                           f"-Daether.connector.connectTimeout={REACH_S_MAX * 1000}"])
         return self.path("java", "jars")
 
+    @once
     def java(self):
         """The class path of JavaClient."""
         jars = self.jars()
@@ -80,6 +96,7 @@ class Installed:
                 self.run(["javac", "-nowarn", "-cp", os.path.join(jars, "*"), "-d", self.path("java-client"), source])
         return self.path("java-client") + ":" + os.path.join(jars, "*")
 
+    @once
     def node(self):
         """The directory below which kafkajs is found."""
         need("node")
@@ -92,6 +109,7 @@ class Installed:
                           f"--fetch-timeout={REACH_S_MAX * 1000}", *NPM], cwd=self.path("node"))
         return self.path("node", "node_modules")
 
+    @once
     def go(self):
         """The program that uses kafka-go; its versions are pinned by go.mod and go.sum."""
         need("go")

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import brokers
@@ -40,7 +41,7 @@ def main():
     run = os.path.join(asked.target, "clients", "runs", time.strftime("%H%M%S") + f"-{os.getpid()}")
     logs = os.path.join(run, "logs")
     os.makedirs(logs)
-    installed = install.Installed(os.path.join(asked.target, "clients"), os.path.join(logs, "install.log"))
+    installed = install.Installed(os.path.join(asked.target, "clients"), os.path.join(asked.target, "clients", "install.log"))
     try:
         broker = the_broker(asked, installed, run)
     except install.Unavailable as why:
@@ -55,8 +56,11 @@ def main():
             kill.run(asked, installed, broker, results, logs)
         else:
             the_matrix(asked, installed, broker, results, logs)
-    except (RuntimeError, OSError) as error:
-        results.judge(broker.name, "run", str(error))
+    except Exception as error:
+        # Whatever it was, the summary comes last.
+        if not isinstance(error, RuntimeError):
+            traceback.print_exc()
+        results.judge(broker.name, "run", str(error) or type(error).__name__)
     finally:
         broker.stop()
     for client, column, faults in results.failures:
@@ -102,7 +106,9 @@ def the_matrix(asked, installed, broker, results, logs):
         results.cells[name, "version"] = client.version
         clients.append(client)
     print(f"{len(clients)} clients at hand after {time.monotonic() - started:.0f} s", flush=True)
-    if not clients:
+    if not any(client.profile == "full" for client in clients):
+        print("skipped: nobody is left who can make topics")
+        results.skipped += len(clients)
         return
     # Makes topics for those that cannot, and looks at what the others did.
     helper = helper_of(clients, logs, "matrix")
