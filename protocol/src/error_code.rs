@@ -70,6 +70,7 @@ codes! {
     MessageTooLarge = 10, false, "the batch is larger than the topic takes";
     InvalidTopic = 17, false, "the topic name is not legal";
     InvalidRequiredAcks = 21, false, "acks is 0, 1 or -1";
+    InvalidTimestamp = 32, false, "a record's timestamp is too far ahead of the broker's clock";
     UnsupportedVersion = 35, false, "the broker does not speak this version of the request";
     TopicAlreadyExists = 36, false, "a topic of this name exists";
     InvalidPartitions = 37, false, "the partition count is not legal";

@@ -5,9 +5,9 @@ mod support;
 use std::io::Write;
 
 use ouzel_protocol::kafka::{
-    ApiKey, ApiVersionsReply, ApiVersionsRequest, InitProducerIdReply, InitProducerIdRequest, KafkaError,
-    ListOffsetsPartition, ListOffsetsReply, ListOffsetsRequest, ListOffsetsTopic, MetadataReply, MetadataRequest,
-    MetadataRequestTopic,
+    ApiKey, ApiVersionsReply, ApiVersionsRequest, FetchReply, FetchRequest, InitProducerIdReply, InitProducerIdRequest,
+    KafkaError, ListOffsetsPartition, ListOffsetsReply, ListOffsetsRequest, ListOffsetsTopic, MetadataReply,
+    MetadataRequest, MetadataRequestTopic,
 };
 use ouzel_protocol::{BatchBuilder, Codec, DecodeLimits, DecodedBatch, Dialect, batches};
 use support::kafka::{
@@ -130,6 +130,27 @@ fn replies_leave_in_the_order_of_the_requests_even_behind_a_long_poll() {
 }
 
 #[test]
+fn outside_of_sessions_a_fetch_may_name_any_and_inside_it_has_none() {
+    let dir = directory();
+    let broker = start(dir.path(), 1);
+    let mut client = KafkaClient::connect(&broker);
+    client.create("orders");
+    client.produce("orders", 0, &batch(Codec::None, &["one"]));
+    for (session_id, session_epoch, expected) in [
+        (-1, -1, KafkaError::NONE),
+        (0, 0, KafkaError::NONE),
+        (7, -1, KafkaError::NONE),
+        (7, 1, KafkaError::FETCH_SESSION_ID_NOT_FOUND),
+    ] {
+        let asked = FetchRequest { session_id, session_epoch, ..fetch_request("orders", 0, 0, 0) };
+        let reply = client.ask(11, &asked);
+        let fetched: FetchReply<'_> = reply.decode();
+        assert_eq!((fetched.error_code, fetched.session_id), (expected, 0));
+        assert_eq!(fetched.responses.len(), usize::from(expected == KafkaError::NONE));
+    }
+}
+
+#[test]
 fn acks_0_is_answered_with_nothing_or_with_the_end() {
     let dir = directory();
     let broker = start(dir.path(), 1);
@@ -175,6 +196,10 @@ fn what_a_client_gets_wrong_has_kafkas_number() {
     assert_eq!(client.fetch("orders", 0, 3).0.error_code, KafkaError::OFFSET_OUT_OF_RANGE);
     assert_eq!(client.fetch("orders", 0, -5).0.error_code, KafkaError::OFFSET_OUT_OF_RANGE);
     assert_eq!(client.fetch("nowhere", 0, 0).0.error_code, KafkaError::UNKNOWN_TOPIC_OR_PARTITION);
+    let mut ahead = BatchBuilder::new(Dialect::Kafka2, Codec::None, None);
+    ahead.push(i64::MAX / 2, None, Some(b"from the far future"), &[]);
+    let ahead = client.produce("orders", 0, &ahead.build().expect("a batch"));
+    assert_eq!(ahead.error_code, KafkaError::INVALID_TIMESTAMP);
     let zstd = batch(Codec::Zstd, &[&"z".repeat(500)]);
     let old = row_of_produce(&client.ask(6, &produce_request("orders", 0, &zstd, -1)));
     assert_eq!(old.error_code, KafkaError::UNSUPPORTED_COMPRESSION_TYPE);

@@ -173,7 +173,7 @@ pub(crate) struct Batch {
 }
 
 /// What the native protocol demands of a batch.
-fn parse(batch: &[u8]) -> Result<BatchHeader, ErrorCode> {
+fn parse(_topic: &Topic, batch: &[u8]) -> Result<BatchHeader, ErrorCode> {
     check_produced(batch).map_err(|error| {
         tracing::debug!(%error, "a batch was refused");
         error_map::of_batch(&error)
@@ -185,7 +185,7 @@ fn parse(batch: &[u8]) -> Result<BatchHeader, ErrorCode> {
 pub(crate) async fn dispatch_batches(
     state: &ShardState,
     asked: Vec<Batch>,
-    parse: impl Fn(&[u8]) -> Result<BatchHeader, ErrorCode>,
+    parse: impl Fn(&Topic, &[u8]) -> Result<BatchHeader, ErrorCode>,
 ) -> Pending {
     let rows: Vec<_> = asked.iter().map(|batch| batch.at).collect();
     let routes = routes(state, rows.iter().copied()).await;
@@ -241,7 +241,7 @@ fn check(
     state: &ShardState,
     topic: &Topic,
     batch: &[u8],
-    parse: impl Fn(&[u8]) -> Result<BatchHeader, ErrorCode>,
+    parse: impl Fn(&Topic, &[u8]) -> Result<BatchHeader, ErrorCode>,
 ) -> Result<BatchHeader, ErrorCode> {
     if state.stopping.is_set() {
         return Err(ErrorCode::ShuttingDown);
@@ -249,7 +249,7 @@ fn check(
     if batch.len() > topic.config.message_bytes_max() as usize {
         return Err(ErrorCode::MessageTooLarge);
     }
-    let header = parse(batch)?;
+    let header = parse(topic, batch)?;
     // Transactions need a coordinator, which this broker does not have.
     if header.is_transactional() { Err(ErrorCode::InvalidRecord) } else { Ok(header) }
 }

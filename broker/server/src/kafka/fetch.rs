@@ -28,7 +28,8 @@ pub(crate) async fn answer(
 ) -> Result<(), Fault> {
     let fetch: FetchRequest<'_> = request.message()?;
     let state = &connection.state;
-    if fetch.session_id != 0 || !SESSIONLESS.contains(&fetch.session_epoch) {
+    // The epoch decides: kafka-go asks outside of any session and names session -1.
+    if !SESSIONLESS.contains(&fetch.session_epoch) {
         let reply = FetchReply { error_code: KafkaError::FETCH_SESSION_ID_NOT_FOUND, ..FetchReply::default() };
         return ticket.answer(connection, &reply);
     }

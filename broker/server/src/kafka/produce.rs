@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use ouzel_broker_core::Topic;
 use ouzel_protocol::kafka::{
     ProducePartitionReply, ProduceReply, ProduceRequest, ProduceTopicReply, check_records, range_in,
 };
@@ -17,6 +18,10 @@ use crate::error_map;
 use crate::frame_reader::Fault;
 use crate::handlers::produce::{Batch, dispatch_batches, produced};
 use crate::lanes::{AppendOutcome, PartitionRef};
+
+/// How far a record's time may be ahead of the broker's, in milliseconds: Kafka's `message.timestamp.after.max.ms`. Records of the
+/// far future would hide all others from whoever looks by time.
+const AHEAD_MS_MAX: i64 = 60 * 60 * 1000;
 
 /// What a request may say of when to answer.
 const ACKS: [i16; 3] = [-1, 0, 1];
@@ -53,7 +58,12 @@ pub(crate) async fn dispatch(connection: &Rc<Connection>, request: KafkaRequest,
         }
     }
     let version = request.version;
-    let check = |bytes: &[u8]| check_records(Some(bytes), version).map_err(|error| error_map::of_records(&error));
+    let latest_ms = state.shard.wall_ms().saturating_add(AHEAD_MS_MAX);
+    let check = |topic: &Topic, bytes: &[u8]| {
+        let header = check_records(Some(bytes), version).map_err(|error| error_map::of_records(&error))?;
+        let is_ahead = header.max_timestamp > latest_ms && !topic.config.is_log_append_time();
+        if is_ahead { Err(ErrorCode::InvalidTimestamp) } else { Ok(header) }
+    };
     let pending = dispatch_batches(state, batches, check).await;
     let connection = Rc::clone(connection);
     connection.state.shard.clone().spawn(async move {
