@@ -58,8 +58,8 @@ pub(crate) async fn answer(
             request.received + Duration::from_millis(wait_ms)
         },
     };
-    // A long poll must not keep the memory of its question: its budget is free again, the frame is small.
-    ticket.held.body = None;
+    // The frame names the topics of the reply, so it lives until then, and so does what was granted for it: what stands behind
+    // the message counts as well.
     // Behind another long poll it keeps its plan and no bytes: those would be what the first one waits for.
     connection.in_order.turn_of(&request.place).await;
     let (outcomes, permits) = collect(connection, &rows, wanted).await;

@@ -1,6 +1,7 @@
 //! Metadata: the broker, and topics with their partitions. Creates a topic that is asked for and is not there, where the
 //! request and the configuration allow it.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -77,10 +78,19 @@ pub(super) fn node(node: NodeId) -> i32 {
 pub(super) fn host(connection: &Connection) -> String {
     let bound = connection.state.addresses.kafka.map_or(connection.peer.ip(), |address| address.ip());
     if bound.is_loopback() {
-        // Both families of the loopback are listened on: the one that the client came by is the one that it can reach.
-        return connection.peer.ip().to_canonical().to_string();
+        return loopback_for(bound, connection.peer.ip()).to_string();
     }
     advertised_host(bound, connection.peer).to_string()
+}
+
+/// The loopback address to tell a client on this host. Both families are listened on: it can reach the one that it came by. Its
+/// own address may be any of the loopback's, and says no more than the family.
+fn loopback_for(bound: IpAddr, client: IpAddr) -> IpAddr {
+    match (bound, client.to_canonical()) {
+        (IpAddr::V4(_), IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        (IpAddr::V6(_), IpAddr::V4(_)) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        _ => bound,
+    }
 }
 
 /// This node, for a client that comes by this host.
@@ -155,4 +165,24 @@ fn partition_row<'a>(state: &ShardState, index: PartitionIndex, partition: &Part
 /// The epoch of a partition's leader as Kafka's messages name it.
 pub(super) fn epoch(partition: &Partition) -> i32 {
     i32::try_from(partition.leader_epoch.0).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_on_this_host_is_told_what_is_listened_on_and_not_its_own_address() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        for (bound, client, expected) in [
+            ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+            ("127.0.0.1", "127.0.0.9", "127.0.0.1"),
+            ("127.0.0.1", "::ffff:127.0.0.9", "127.0.0.1"),
+            ("127.0.0.1", "::1", "::1"),
+            ("::1", "127.0.0.1", "127.0.0.1"),
+            ("127.0.0.3", "127.0.0.1", "127.0.0.3"),
+        ] {
+            assert_eq!(loopback_for(address(bound), address(client)), address(expected), "{bound} {client}");
+        }
+    }
 }
