@@ -43,7 +43,7 @@ pub(super) fn scenario(stage: &mut Stage<'_>, round: u32, rng: &mut SmallRng) ->
 
 /// One flush of the device fails. Whoever asked for it may never acknowledge again what it covered or anything later.
 fn failed_flush(stage: &mut Stage<'_>, seed: u64, lasting: Duration) -> Result<String> {
-    let load = stage.start_load(seed);
+    let load = stage.start_load(seed, true);
     std::thread::sleep(lasting);
     load.disk_dying();
     let failed_at = Instant::now();
@@ -73,7 +73,7 @@ fn failed_flush(stage: &mut Stage<'_>, seed: u64, lasting: Duration) -> Result<S
 fn disk_full(stage: &mut Stage<'_>, seed: u64) -> Result<String> {
     let ballast = stage.disk()?.mount().join("ballast");
     write_ballast(&ballast).context("cannot write the ballast")?;
-    let load = stage.start_load(seed);
+    let load = stage.start_load(seed, true);
     wait_for(stage, &load, "a producer is told that the disk is full", |totals| totals.batches_disk_full > 0)?;
     std::thread::sleep(AFTER_FAULT);
     read_starts(stage).context("reading must go on while the disk is full")?;

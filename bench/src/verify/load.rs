@@ -46,6 +46,8 @@ struct Shared {
     ledger: Arc<Mutex<Ledger>>,
     layout: Layout,
     seed: u64,
+    /// Whether every request asks for an answer: a broker that refuses one which wants none can only end the connection.
+    is_always_answered: bool,
     /// Bytes that may still be sent in this round; may pass below zero by what is being built.
     bytes_left: AtomicI64,
     /// Set before the broker is killed or stopped: from here on a lost connection is what was asked for.
@@ -69,7 +71,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Load {
     /// Starts `producer_count` producers and the consumer, which begins at `starts` (by partition). Must be called within
-    /// a runtime. `seed` is this round's; `content_seed` that of the whole run.
+    /// a runtime. `seed` is this round's; `content_seed` that of the whole run. A load that meets faults is always answered.
     pub(super) fn start(
         ledger: Arc<Mutex<Ledger>>,
         layout: Layout,
@@ -77,11 +79,13 @@ impl Load {
         producer_count: u32,
         bytes_max: u64,
         starts: Vec<Offset>,
+        is_always_answered: bool,
     ) -> Load {
         let shared = Arc::new(Shared {
             ledger,
             layout,
             seed: content_seed,
+            is_always_answered,
             bytes_left: AtomicI64::new(i64::try_from(bytes_max).unwrap_or(i64::MAX)),
             ending: AtomicBool::new(false),
             disk_dying: AtomicBool::new(false),
@@ -192,7 +196,8 @@ impl Producer {
         if !self.lines.contains_key(&address) {
             self.open(&address).await?;
         }
-        let acks = if self.rng.random_ratio(1, ACKS_NONE_EVERY) {
+        let wants_none = self.rng.random_ratio(1, ACKS_NONE_EVERY) && !self.shared.is_always_answered;
+        let acks = if wants_none {
             0
         } else if self.rng.random_ratio(1, ACKS_LEADER_EVERY) {
             1

@@ -216,8 +216,8 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Starts a load that lasts until the broker is gone.
-    pub(super) fn start_load(&self, seed: u64) -> Load {
+    /// Starts a load that lasts until the broker is gone; one that meets refusals before that asks for every answer.
+    pub(super) fn start_load(&self, seed: u64, is_always_answered: bool) -> Load {
         let _entered = self.runtime.enter();
         Load::start(
             self.ledger.clone(),
@@ -226,12 +226,13 @@ impl<'a> Stage<'a> {
             self.options.producers,
             self.options.round_bytes_max,
             self.ends.clone(),
+            is_always_answered,
         )
     }
 
     /// Loads the broker and ends it. Returns what may be missing afterwards.
     fn load(&mut self, seed: u64, lasting: Duration, ending: &Ending) -> Result<Loss> {
-        let load = self.start_load(seed);
+        let load = self.start_load(seed, false);
         let deadline = Instant::now() + lasting;
         while Instant::now() < deadline && !load.has_failed() {
             std::thread::sleep(LOAD_POLL.min(deadline.saturating_duration_since(Instant::now())));

@@ -21,6 +21,8 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 
+/// From here on the offset of the highest timestamp may be asked for (KIP-734).
+const MAX_TIMESTAMP_FROM: i16 = 7;
 /// From here on a reply names the epoch of the leader (KIP-320).
 const EPOCH_FROM: i16 = 4;
 
@@ -33,7 +35,7 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
         let topic_id = names::topic_id(state, topic.name);
         rows.extend(topic.partitions.iter().map(|row| {
             let partition = PartitionIndex(u32::try_from(row.partition_index).unwrap_or(u32::MAX));
-            (PartitionRef { topic_id, partition }, spec(row.timestamp).unwrap_or(OffsetSpec::Latest))
+            (PartitionRef { topic_id, partition }, spec(row.timestamp, request.version).unwrap_or(OffsetSpec::Latest))
         }));
     }
     let mut outcomes = ask_owners(state, &rows).await.into_iter();
@@ -50,12 +52,12 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
     ticket.answer(connection, &reply)
 }
 
-/// The point that a number stands for; `None` for one that stands for none.
-fn spec(timestamp: i64) -> Option<OffsetSpec> {
+/// The point that a number stands for; `None` for one that stands for none in this version.
+fn spec(timestamp: i64, version: i16) -> Option<OffsetSpec> {
     match timestamp {
         LATEST => Some(OffsetSpec::Latest),
         EARLIEST => Some(OffsetSpec::Earliest),
-        MAX_TIMESTAMP => Some(OffsetSpec::MaxTimestamp),
+        MAX_TIMESTAMP if version >= MAX_TIMESTAMP_FROM => Some(OffsetSpec::MaxTimestamp),
         0.. => Some(OffsetSpec::Timestamp(timestamp)),
         _ => None,
     }
@@ -67,7 +69,7 @@ fn reply_row(row: &ListOffsetsPartition, outcome: &OffsetOutcome, version: i16) 
         error_code,
         ..ListOffsetsPartitionReply::default()
     };
-    let Some(spec) = spec(row.timestamp) else { return refused(KafkaError::UNSUPPORTED_VERSION) };
+    let Some(spec) = spec(row.timestamp, version) else { return refused(KafkaError::UNSUPPORTED_VERSION) };
     if outcome.error != ErrorCode::None {
         return refused(error_map::kafka(outcome.error));
     }
