@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
+use ouzel_protocol::Offset;
 use ouzel_protocol::kafka::{
     DeleteRecordsPartitionReply, DeleteRecordsReply, DeleteRecordsRequest, DeleteRecordsTopicReply, KafkaError,
 };
-use ouzel_protocol::{Offset, PartitionIndex};
 
 use super::names;
 use super::request::{KafkaRequest, Ticket};
@@ -13,7 +13,7 @@ use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
 use crate::handlers::of_owners;
-use crate::lanes::{PartitionRef, ShardRequest};
+use crate::lanes::ShardRequest;
 use crate::owner;
 
 /// Stands for everything that is there.
@@ -27,13 +27,12 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
     for topic in &asked.topics {
         let topic_id = names::topic_id(state, topic.name);
         rows.extend(topic.partitions.iter().map(|row| {
-            let partition = PartitionIndex(u32::try_from(row.partition_index).unwrap_or(u32::MAX));
             let to = match row.offset {
                 HIGH_WATERMARK => None,
                 // A negative offset is in no log: as little as one beyond its end.
                 offset => Some(Offset(u64::try_from(offset).unwrap_or(u64::MAX))),
             };
-            (PartitionRef { topic_id, partition }, to)
+            (names::partition_ref(topic_id, row.partition_index), to)
         }));
     }
     let outcomes = of_owners(

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ouzel_protocol::Offset;
 use ouzel_protocol::kafka::{FetchPartitionReply, FetchReply, FetchRequest, FetchTopicReply, KafkaError, Records};
-use ouzel_protocol::{Offset, PartitionIndex};
 
 use super::request::{KafkaRequest, Ticket};
 use super::{convert, metadata, names};
@@ -39,8 +39,7 @@ pub(crate) async fn answer(
     for topic in &fetch.topics {
         let topic_id = names::topic_id(state, topic.topic);
         for row in &topic.partitions {
-            let at =
-                PartitionRef { topic_id, partition: PartitionIndex(u32::try_from(row.partition).unwrap_or(u32::MAX)) };
+            let at = names::partition_ref(topic_id, row.partition);
             let bytes_max = usize::try_from(row.partition_max_bytes).unwrap_or(0);
             // A negative offset is in no log, and the largest number is beyond every one.
             let offset = Offset(u64::try_from(row.fetch_offset).unwrap_or(u64::MAX));

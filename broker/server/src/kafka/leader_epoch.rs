@@ -7,7 +7,7 @@ use ouzel_protocol::kafka::{
     KafkaError, LeaderEpochPartition, LeaderEpochPartitionReply, LeaderEpochTopicReply, OffsetForLeaderEpochReply,
     OffsetForLeaderEpochRequest,
 };
-use ouzel_protocol::{ErrorCode, LeaderEpoch, PartitionIndex};
+use ouzel_protocol::{ErrorCode, LeaderEpoch};
 
 use super::request::{KafkaRequest, Ticket};
 use super::{fetch, names};
@@ -16,7 +16,7 @@ use crate::epoch_ends;
 use crate::error_map;
 use crate::frame_reader::Fault;
 use crate::handlers::of_owners;
-use crate::lanes::{EpochEnd, PartitionRef, ShardRequest};
+use crate::lanes::{EpochEnd, ShardRequest};
 
 pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
     let asked: OffsetForLeaderEpochRequest<'_> = request.message()?;
@@ -26,10 +26,9 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
     for topic in &asked.topics {
         let topic_id = names::topic_id(state, topic.topic);
         rows.extend(topic.partitions.iter().map(|row| {
-            let partition = PartitionIndex(u32::try_from(row.partition).unwrap_or(u32::MAX));
             // A negative number is no epoch's, as little as one that is yet to come.
             let epoch = LeaderEpoch(u32::try_from(row.leader_epoch).unwrap_or(u32::MAX));
-            (PartitionRef { topic_id, partition }, epoch)
+            (names::partition_ref(topic_id, row.partition), epoch)
         }));
     }
     let ends = of_owners(

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
+use ouzel_protocol::ErrorCode;
 use ouzel_protocol::kafka::{
     KafkaError, ListOffsetsPartition, ListOffsetsPartitionReply, ListOffsetsReply, ListOffsetsRequest,
     ListOffsetsTopicReply,
 };
 use ouzel_protocol::native::OffsetSpec;
-use ouzel_protocol::{ErrorCode, PartitionIndex};
 
 use super::names;
 use super::request::{KafkaRequest, Ticket};
@@ -15,7 +15,7 @@ use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
 use crate::handlers::list_offsets::ask_owners;
-use crate::lanes::{OffsetOutcome, PartitionRef};
+use crate::lanes::OffsetOutcome;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -34,8 +34,8 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
     for topic in &asked.topics {
         let topic_id = names::topic_id(state, topic.name);
         rows.extend(topic.partitions.iter().map(|row| {
-            let partition = PartitionIndex(u32::try_from(row.partition_index).unwrap_or(u32::MAX));
-            (PartitionRef { topic_id, partition }, spec(row.timestamp, request.version).unwrap_or(OffsetSpec::Latest))
+            let spec = spec(row.timestamp, request.version).unwrap_or(OffsetSpec::Latest);
+            (names::partition_ref(topic_id, row.partition_index), spec)
         }));
     }
     let mut outcomes = ask_owners(state, &rows).await.into_iter();

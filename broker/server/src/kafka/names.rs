@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use ouzel_broker_core::{Command, Topic};
 use ouzel_protocol::kafka::KafkaError;
-use ouzel_protocol::{ErrorCode, TopicId, check_topic_name};
+use ouzel_protocol::{ErrorCode, PartitionIndex, TopicId, check_topic_name};
 
 use super::refusal::Refusal;
 use crate::handlers::{propose, refresh};
+use crate::lanes::PartitionRef;
 use crate::shard::ShardState;
 
 /// Makes sure that what is committed now is known here, if any of these legal names is not (rule Q1: asked once).
@@ -42,6 +43,11 @@ pub(super) fn known(state: &ShardState, name: &str) -> Result<Arc<Topic>, Refusa
 /// The id of the topic of this name; one that no topic has where there is none.
 pub(crate) fn topic_id(state: &ShardState, name: &str) -> TopicId {
     state.topics.image().topic_named(name).map_or(TopicId(0), |topic| topic.topic_id)
+}
+
+/// A partition by the number that a message names; a negative one is no partition's.
+pub(super) fn partition_ref(topic_id: TopicId, number: i32) -> PartitionRef {
+    PartitionRef { topic_id, partition: PartitionIndex(u32::try_from(number).unwrap_or(u32::MAX)) }
 }
 
 /// Creates a topic with the defaults. Whoever comes second finds it there.

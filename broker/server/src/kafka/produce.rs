@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use ouzel_broker_core::Topic;
+use ouzel_protocol::ErrorCode;
 use ouzel_protocol::kafka::{
     ProducePartitionReply, ProduceReply, ProduceRequest, ProduceTopicReply, check_records, range_in,
 };
-use ouzel_protocol::{ErrorCode, PartitionIndex};
 
 use super::names;
 use super::request::{KafkaRequest, Ticket};
@@ -17,7 +17,7 @@ use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
 use crate::handlers::produce::{Batch, dispatch_batches, produced};
-use crate::lanes::{AppendOutcome, PartitionRef};
+use crate::lanes::AppendOutcome;
 
 /// How far a record's time may be ahead of the broker's, in milliseconds: Kafka's `message.timestamp.after.max.ms`. Records of the
 /// far future would hide all others from whoever looks by time.
@@ -47,11 +47,10 @@ pub(crate) async fn dispatch(connection: &Rc<Connection>, request: KafkaRequest,
     for topic in &produce.topic_data {
         let topic_id = names::topic_id(state, topic.name);
         for row in &topic.partition_data {
-            let partition = PartitionIndex(u32::try_from(row.index).unwrap_or(u32::MAX));
             let records = row.records.bytes();
             let bytes = records.and_then(|records| range_in(&request.frame, records));
             batches.push(Batch {
-                at: PartitionRef { topic_id, partition },
+                at: names::partition_ref(topic_id, row.index),
                 bytes: bytes.map_or_else(Bytes::new, |range| request.frame.slice(range)),
                 refused: whole,
             });
