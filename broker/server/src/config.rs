@@ -200,7 +200,8 @@ impl BrokerConfig {
     }
 
     /// How a shard's memory is divided, in 64ths: 9 stay aside for what is fixed (receive buffers, journal images, indexes,
-    /// connections); of the other 55, requests and replies take what they use, at most 24, and the log's chunks the rest.
+    /// connections); of the other 55, requests, replies and fetch sessions take what they use, at most 27, and the log's chunks
+    /// the rest.
     pub(crate) fn connection_budget(&self) -> ConnectionBudget {
         let part = self.shard_bytes() / 64;
         let (begun_bytes, body_bytes) = (4 * part, 17 * part);
@@ -210,6 +211,7 @@ impl BrokerConfig {
             body_bytes,
             record_bytes: 3 * part,
             answer_bytes: part,
+            session_bytes: 2 * part,
             held_bytes: 4 * part,
             frame_bytes_max: body_bytes.min(FRAME_BYTES_MAX),
         }
@@ -229,6 +231,8 @@ pub(crate) struct ConnectionBudget {
     pub(crate) record_bytes: usize,
     /// Replies without records that are not sent yet.
     pub(crate) answer_bytes: usize,
+    /// Fetch sessions; where it is used up, clients have none.
+    pub(crate) session_bytes: usize,
     /// Chunks that the cache has let go and replies still hold: beyond it, whoever takes no replies is closed.
     pub(crate) held_bytes: usize,
     /// Largest frame taken: one must fit the budget, or it would wait for ever.
@@ -269,7 +273,7 @@ mod tests {
             config.store_config().assert_sane();
             let budget = config.connection_budget();
             let requests = budget.begun_bytes + budget.body_bytes;
-            let connections = requests + budget.record_bytes + budget.answer_bytes;
+            let connections = requests + budget.record_bytes + budget.answer_bytes + budget.session_bytes;
             assert!(budget.shared_bytes - connections >= config.store_config().cache_bytes_max / 2);
             assert!((budget.shared_bytes as u64) < mib * MIB / u64::from(shards));
             assert!(budget.frame_bytes_max <= budget.body_bytes && budget.begun_bytes >= limits::BODY_BEGIN_BYTES);

@@ -17,7 +17,7 @@ use ouzel_runtime::{PeerProgress, Socket, counting, timeout_at};
 
 use crate::frame_reader::{Fault, FrameReader};
 use crate::handlers;
-use crate::kafka::{self, InOrder};
+use crate::kafka::{self, InOrder, SessionSlot};
 use crate::limits;
 use crate::producing::ProducingQueues;
 use crate::reply_queue::ReplyQueue;
@@ -32,6 +32,8 @@ pub(crate) struct Connection {
     pub(crate) replies: ReplyQueue,
     /// What holds the replies of the Kafka protocol back until those before them are there.
     pub(crate) in_order: InOrder,
+    /// What its fetches of the Kafka protocol need not name again.
+    pub(crate) fetch_session: SessionSlot,
     /// Its produce requests between dispatch and reply.
     pub(crate) producing: ProducingQueues,
     /// Set when nobody waits for replies any more: long polls end.
@@ -135,6 +137,7 @@ pub(crate) async fn serve(
         peer,
         replies: ReplyQueue::default(),
         in_order: InOrder::default(),
+        fetch_session: SessionSlot::default(),
         producing: ProducingQueues::default(),
         ended: Event::new(),
         response_bytes: Semaphore::new(limits::CONNECTION_RESPONSE_BYTES_MAX),

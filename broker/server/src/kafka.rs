@@ -15,6 +15,7 @@ mod delete_records;
 mod delete_topics;
 mod describe_configs;
 mod fetch;
+mod fetch_session;
 mod in_order;
 mod init_producer_id;
 mod leader_epoch;
@@ -35,6 +36,7 @@ use crate::connection::{Connection, read_body};
 use crate::frame_reader::{Fault, FrameReader};
 use crate::request::Held;
 
+pub(crate) use fetch::SessionSlot;
 pub(crate) use in_order::InOrder;
 use request::{KafkaRequest, Ticket};
 
@@ -72,7 +74,7 @@ pub(crate) async fn read_requests(connection: &Rc<Connection>, frames: &mut Fram
             ApiKey::Fetch => {
                 let connection = Rc::clone(connection);
                 state.shard.spawn(async move {
-                    if let Err(fault) = fetch::answer(&connection, &request, ticket).await {
+                    if let Err(fault) = fetch::answer(&connection, request, ticket).await {
                         connection.fail(&fault);
                     }
                 });

@@ -111,6 +111,12 @@ pub(crate) struct ReadRow {
     pub(crate) bytes_max: usize,
 }
 
+impl AsRef<ReadRow> for ReadRow {
+    fn as_ref(&self) -> &ReadRow {
+        self
+    }
+}
+
 /// What was read of one partition.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadOutcome {

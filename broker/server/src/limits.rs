@@ -59,6 +59,8 @@ pub(crate) const ANSWERING_COUNT_MAX: usize = 16;
 pub(crate) const DELETING_COUNT_MAX: usize = 256;
 /// Longest long poll, whatever the client asks for.
 pub(crate) const FETCH_WAIT_MS_MAX: u32 = 60_000;
+/// Partitions of one fetch session; what all sessions of a shard may take is `ConnectionBudget::session_bytes`.
+pub(crate) const SESSION_PARTITION_COUNT_MAX: usize = 65_536;
 /// At a stop, requests in flight have this long to end.
 pub(crate) const DRAIN_WAIT_MS_MAX: u64 = 10_000;
 /// A stop that has not ended by then is given up; what was acknowledged is durable all the same.

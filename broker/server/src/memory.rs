@@ -1,5 +1,5 @@
 //! The memory of one shard's connections, each part with its permits: bodies being received, records on their way out,
-//! other replies. Owns the permits and says where they are short; what the parts may be is `config.rs`. Whoever cannot
+//! other replies, fetch sessions. Owns the permits and says where they are short; what the parts may be is `config.rs`. Whoever cannot
 //! have memory waits, in order; nothing is allocated before its permit. Lives on the connections' shard.
 //!
 //! A body of up to [`BODY_BEGIN_BYTES`](crate::limits::BODY_BEGIN_BYTES) takes its permit from a part of its own, and so does
@@ -34,6 +34,7 @@ pub(crate) struct ConnectionMemory {
     begun: Semaphore,
     bodies: Semaphore,
     records: Semaphore,
+    sessions: Semaphore,
     /// Bytes of replies without records, which are known only once they are made.
     answers: Cell<usize>,
     answers_fell: Notify,
@@ -48,6 +49,7 @@ impl ConnectionMemory {
             begun: Semaphore::new(budget.begun_bytes),
             bodies: Semaphore::new(budget.body_bytes),
             records: Semaphore::new(budget.record_bytes),
+            sessions: Semaphore::new(budget.session_bytes),
             answers: Cell::new(0),
             answers_fell: Notify::new(),
             short: Notify::new(),
@@ -87,6 +89,16 @@ impl ConnectionMemory {
         self.take(&self.records, bytes).await
     }
 
+    /// What fetch sessions may still take.
+    pub(crate) fn session_bytes_free(&self) -> usize {
+        self.sessions.available()
+    }
+
+    /// For a fetch session that takes no more than is free.
+    pub(crate) fn session(&self, bytes: usize) -> Permit {
+        self.sessions.try_acquire(bytes).expect("a session is made within what is free, and nobody waits for that")
+    }
+
     /// What one more reply may hold in records: less, the less is left, so that readers who do not read cannot take
     /// everything before they are found out.
     pub(crate) fn record_bytes_fair(&self) -> usize {
@@ -123,7 +135,8 @@ impl ConnectionMemory {
     pub(crate) fn left_for_chunks(&self) -> usize {
         let free = self.begun.available() + self.bodies.available() + self.records.available();
         let used = (self.budget.begun_bytes + self.budget.body_bytes + self.budget.record_bytes).saturating_sub(free);
-        self.budget.shared_bytes.saturating_sub(used + self.answers.get())
+        let of_sessions = self.budget.session_bytes.saturating_sub(self.sessions.available());
+        self.budget.shared_bytes.saturating_sub(used + of_sessions + self.answers.get())
     }
 
     async fn take(&self, part: &Semaphore, bytes: usize) -> Permit {

@@ -5,9 +5,9 @@ mod support;
 use std::io::Write;
 
 use ouzel_protocol::kafka::{
-    ApiKey, ApiVersionsReply, ApiVersionsRequest, FetchReply, FetchRequest, InitProducerIdReply, InitProducerIdRequest,
-    KafkaError, ListOffsetsPartition, ListOffsetsReply, ListOffsetsRequest, ListOffsetsTopic, MetadataReply,
-    MetadataRequest, MetadataRequestTopic,
+    ApiKey, ApiVersionsReply, ApiVersionsRequest, InitProducerIdReply, InitProducerIdRequest, KafkaError,
+    ListOffsetsPartition, ListOffsetsReply, ListOffsetsRequest, ListOffsetsTopic, MetadataReply, MetadataRequest,
+    MetadataRequestTopic,
 };
 use ouzel_protocol::{BatchBuilder, Codec, DecodeLimits, DecodedBatch, Dialect, batches};
 use support::kafka::{
@@ -127,27 +127,6 @@ fn replies_leave_in_the_order_of_the_requests_even_behind_a_long_poll() {
     assert_eq!(client.receive(ApiKey::Produce, 8).correlation_id(), produce);
     assert_eq!(client.receive(ApiKey::Fetch, 11).correlation_id(), again);
     assert_eq!(client.receive(ApiKey::Metadata, 9).correlation_id(), metadata);
-}
-
-#[test]
-fn outside_of_sessions_a_fetch_may_name_any_and_inside_it_has_none() {
-    let dir = directory();
-    let broker = start(dir.path(), 1);
-    let mut client = KafkaClient::connect(&broker);
-    client.create("orders");
-    client.produce("orders", 0, &batch(Codec::None, &["one"]));
-    for (session_id, session_epoch, expected) in [
-        (-1, -1, KafkaError::NONE),
-        (0, 0, KafkaError::NONE),
-        (7, -1, KafkaError::NONE),
-        (7, 1, KafkaError::FETCH_SESSION_ID_NOT_FOUND),
-    ] {
-        let asked = FetchRequest { session_id, session_epoch, ..fetch_request("orders", 0, 0, 0) };
-        let reply = client.ask(11, &asked);
-        let fetched: FetchReply<'_> = reply.decode();
-        assert_eq!((fetched.error_code, fetched.session_id), (expected, 0));
-        assert_eq!(fetched.responses.len(), usize::from(expected == KafkaError::NONE));
-    }
 }
 
 #[test]

@@ -152,9 +152,9 @@ pub(crate) struct Wanted {
 
 /// Reads until that is worth an answer, or nobody waits any more. Returns the outcomes in the order of the rows, and the
 /// memory that their records take, to be trimmed to what they need.
-pub(crate) async fn collect(
+pub(crate) async fn collect<Row: AsRef<ReadRow>>(
     connection: &Connection,
-    rows: &[ReadRow],
+    rows: &[Row],
     wanted: Wanted,
 ) -> (Vec<ReadOutcome>, (Permit, Permit)) {
     let (state, deadline) = (&connection.state, wanted.deadline);
@@ -162,7 +162,7 @@ pub(crate) async fn collect(
     let bytes_min = wanted.bytes_min.min(bytes_most);
     let mut seen = Vec::new();
     loop {
-        let routes = routes(state, rows.iter().map(|row| row.at)).await;
+        let routes = routes(state, rows.iter().map(|row| row.as_ref().at)).await;
         let bytes_max = bytes_most.min(state.memory.record_bytes_fair().max(bytes_min));
         let permits = memory(connection, bytes_max.max(first_batch_bytes(state, &routes))).await;
         let outcomes = read(state, &routes, rows, bytes_max).await;
@@ -205,10 +205,10 @@ pub(crate) fn trim((mut of_connection, mut of_shard): (Permit, Permit), used: us
     (of_connection, of_shard)
 }
 
-fn is_enough(rows: &[ReadRow], outcomes: &[ReadOutcome], bytes_min: usize) -> bool {
+fn is_enough<Row: AsRef<ReadRow>>(rows: &[Row], outcomes: &[ReadOutcome], bytes_min: usize) -> bool {
     let has_error = outcomes.iter().any(|outcome| !outcome.error.is_none());
     // A partition that gives as much as it may will not give more by waiting; whole batches seldom fill it to the last byte.
-    let is_full = |(row, outcome): (&ReadRow, &ReadOutcome)| outcome.bytes() > row.bytes_max / 2;
+    let is_full = |(row, outcome): (&Row, &ReadOutcome)| outcome.bytes() > row.as_ref().bytes_max / 2;
     has_error
         || rows.iter().zip(outcomes).any(is_full)
         || outcomes.is_empty()
@@ -216,10 +216,10 @@ fn is_enough(rows: &[ReadRow], outcomes: &[ReadOutcome], bytes_min: usize) -> bo
 }
 
 /// Reads from each owner in turn, the one of the first row first, until `bytes_max` is used up.
-async fn read(
+async fn read<Row: AsRef<ReadRow>>(
     state: &ShardState,
     routes: &[Result<Route, ErrorCode>],
-    rows: &[ReadRow],
+    rows: &[Row],
     bytes_max: usize,
 ) -> Vec<ReadOutcome> {
     let refused = |route: &Result<Route, ErrorCode>| {
@@ -228,7 +228,7 @@ async fn read(
     let mut outcomes: Vec<ReadOutcome> = routes.iter().map(refused).collect();
     let mut used = 0;
     for (shard, indices) in by_shard(routes) {
-        let rows: Vec<ReadRow> = indices.iter().filter_map(|index| rows.get(*index).copied()).collect();
+        let rows: Vec<ReadRow> = indices.iter().filter_map(|index| rows.get(*index).map(|row| *row.as_ref())).collect();
         let (left, at_least_one) = (bytes_max.saturating_sub(used), used == 0);
         for (index, outcome) in indices.iter().zip(read_from(state, shard, rows, left, at_least_one).await) {
             used += outcome.bytes();
@@ -257,10 +257,10 @@ async fn read_from(
 }
 
 /// Waits until any partition is visible beyond what was read, or until nobody waits any more.
-async fn park(
+async fn park<Row: AsRef<ReadRow>>(
     connection: &Connection,
     routes: &[Result<Route, ErrorCode>],
-    rows: &[ReadRow],
+    rows: &[Row],
     marks: &[Offset],
     deadline: Instant,
 ) {
@@ -272,7 +272,7 @@ async fn park(
     ];
     for (shard, indices) in by_shard(routes) {
         let beyond: Vec<(PartitionRef, Offset)> =
-            indices.iter().filter_map(|index| Some((rows.get(*index)?.at, *marks.get(*index)?))).collect();
+            indices.iter().filter_map(|index| Some((rows.get(*index)?.as_ref().at, *marks.get(*index)?))).collect();
         if shard == state.index {
             waiting.push(Box::pin(async move { owner::park(state, &beyond, deadline).await }));
         } else {

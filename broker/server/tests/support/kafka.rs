@@ -9,9 +9,9 @@ use std::path::Path;
 use ouzel_broker::RunningBroker;
 use ouzel_protocol::batch::parse_header;
 use ouzel_protocol::kafka::{
-    ApiKey, FetchPartition, FetchPartitionReply, FetchReply, FetchRequest, FetchTopic, KafkaError, Message,
-    MetadataReply, MetadataRequest, MetadataRequestTopic, ProducePartition, ProducePartitionReply, ProduceReply,
-    ProduceRequest, ProduceTopic, Records, append_request, decode_reply_header,
+    ApiKey, FetchPartition, FetchPartitionReply, FetchReply, FetchRequest, FetchTopic, ForgottenTopic, KafkaError,
+    Message, MetadataReply, MetadataRequest, MetadataRequestTopic, ProducePartition, ProducePartitionReply,
+    ProduceReply, ProduceRequest, ProduceTopic, Records, append_request, decode_reply_header,
 };
 use ouzel_protocol::{BatchBuilder, Codec, Dialect};
 
@@ -159,6 +159,88 @@ pub fn row_of_fetch(reply: &Raw) -> (FetchPartitionReply<'static>, Vec<u8>) {
         ..FetchPartitionReply::default()
     };
     (row, records)
+}
+
+/// A fetch that does not wait, in a session: what it adds or changes there (topic, number, offset), and what it forgets.
+pub fn session_request<'a>(
+    session: (i32, i32),
+    rows: &[(&'a str, i32, i64)],
+    forgotten: &[(&'a str, i32)],
+) -> FetchRequest<'a> {
+    let asked = |rows: &[(&'a str, i32, i64)]| FetchTopic {
+        topic: rows[0].0,
+        partitions: rows
+            .iter()
+            .map(|&(_, partition, fetch_offset)| FetchPartition {
+                partition,
+                fetch_offset,
+                partition_max_bytes: 1 << 20,
+                ..FetchPartition::default()
+            })
+            .collect(),
+        ..FetchTopic::default()
+    };
+    let gone = |&(topic, partition): &(&'a str, i32)| ForgottenTopic {
+        topic,
+        partitions: [partition].into(),
+        ..ForgottenTopic::default()
+    };
+    let (session_id, session_epoch) = session;
+    FetchRequest {
+        session_id,
+        session_epoch,
+        topics: rows.chunk_by(|one, next| one.0 == next.0).map(asked).collect(),
+        forgotten_topics_data: forgotten.iter().map(gone).collect(),
+        ..fetch_request("", 0, 0, 0)
+    }
+}
+
+/// What a fetch in a session was told.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fetched {
+    pub error: KafkaError,
+    pub session_id: i32,
+    pub rows: Vec<FetchedRow>,
+}
+
+/// What it was told of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedRow {
+    pub topic: String,
+    pub partition: i32,
+    pub error: KafkaError,
+    pub high_watermark: i64,
+    pub log_start: i64,
+    pub records: Vec<u8>,
+}
+
+impl Fetched {
+    /// Which partitions have records.
+    pub fn with_records(&self) -> Vec<(&str, i32)> {
+        let has_records = |row: &&FetchedRow| !row.records.is_empty();
+        self.rows.iter().filter(has_records).map(|row| (row.topic.as_str(), row.partition)).collect()
+    }
+
+    /// Which partitions it tells of, and with which error.
+    pub fn errors(&self) -> Vec<(i32, KafkaError)> {
+        self.rows.iter().map(|row| (row.partition, row.error)).collect()
+    }
+}
+
+pub fn fetched(reply: &Raw) -> Fetched {
+    let fetched: FetchReply<'_> = reply.decode();
+    let mut rows = Vec::new();
+    for topic in &fetched.responses {
+        rows.extend(topic.partitions.iter().map(|row| FetchedRow {
+            topic: topic.topic.to_owned(),
+            partition: row.partition_index,
+            error: row.error_code,
+            high_watermark: row.high_watermark,
+            log_start: row.log_start_offset,
+            records: row.records.bytes().unwrap_or_default().to_vec(),
+        }));
+    }
+    Fetched { error: fetched.error_code, session_id: fetched.session_id, rows }
 }
 
 /// A batch of Kafka's dialect with these values, at timestamps from 1000 on.
