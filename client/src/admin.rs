@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ouzel_protocol::native::limits::{CONFIGS_MAX, STRING_BYTES_MAX};
 use ouzel_protocol::native::{
-    AlterTopicRequest, Api, CreateTopicReply, CreateTopicRequest, DecodeError, DeleteTopicRequest, DescribeNodeReply,
-    DescribeNodeRequest, DescribeTopicReply, DescribeTopicRequest, ListOffsetsResult, ListTopicsReply,
-    ListTopicsRequest, MetadataReply, MetadataRequest, OffsetSpec, StatusReply,
+    AlterTopicRequest, Api, CreateTopicReply, CreateTopicRequest, DecodeError, DeleteTopicRequest,
+    DescribeClusterReply, DescribeClusterRequest, DescribeNodeReply, DescribeNodeRequest, DescribeTopicReply,
+    DescribeTopicRequest, ListOffsetsResult, ListTopicsReply, ListTopicsRequest, MetadataReply, MetadataRequest,
+    OffsetSpec, StatusReply,
 };
-use ouzel_protocol::{ErrorCode, PartitionIndex, TopicId, check_topic_name};
+use ouzel_protocol::{ClusterId, ErrorCode, PartitionIndex, TopicId, check_topic_name};
 
 use crate::cluster::Cluster;
 use crate::config::{StartAt, invalid};
@@ -212,6 +213,22 @@ impl Admin {
             let decode = |body: Bytes| DescribeNodeReply::decode(&body);
             match self.ask(Api::DescribeNode, encode, decode).await {
                 Ok(reply) => return Ok(reply),
+                Err(error) => retries.pause(error).await?,
+            }
+        }
+    }
+
+    /// Which cluster this is: the same id from every node, through every restart.
+    ///
+    /// # Errors
+    /// The broker cannot be reached within the operation timeout.
+    pub async fn cluster_id(&self) -> Result<ClusterId, ClientError> {
+        let mut retries = self.cluster.retries();
+        loop {
+            let encode = |out: &mut Vec<u8>| DescribeClusterRequest {}.encode(out);
+            let decode = |body: Bytes| DescribeClusterReply::decode(&body);
+            match self.ask(Api::DescribeCluster, encode, decode).await {
+                Ok(reply) => return Ok(reply.cluster_id),
                 Err(error) => retries.pause(error).await?,
             }
         }

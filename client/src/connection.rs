@@ -354,6 +354,7 @@ fn api_name(api: Api) -> &'static str {
         Api::DescribeTopic => "describe topic",
         Api::ListTopics => "list topics",
         Api::DescribeNode => "describe node",
+        Api::DescribeCluster => "describe cluster",
         Api::InitProducerId => "init producer id",
     }
 }

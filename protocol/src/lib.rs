@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod cluster_id;
 pub mod codec;
 pub mod crc;
 pub mod durability;
@@ -24,6 +25,7 @@ pub use batch::{
     BATCH_HEADER_BYTES, BatchError, BatchHeader, Batches, Magic, batches, check_batch, check_produced, parse_header,
     patched_prefix,
 };
+pub use cluster_id::ClusterId;
 pub use codec::{Codec, CodecError};
 pub use durability::Durability;
 pub use error_code::ErrorCode;

@@ -1,7 +1,7 @@
 //! The one error type of the state machines. Each variant says who erred: the caller of a command, or the bytes of a
 //! record or snapshot. Mapping to wire error codes stands in the broker, not here.
 
-use ouzel_protocol::{Incarnation, NodeId, TopicId};
+use ouzel_protocol::{ClusterId, Incarnation, NodeId, TopicId};
 
 /// Why a command was refused or bytes were not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +102,12 @@ pub enum MetadataError {
     TopicIdTaken {
         /// The id.
         topic_id: TopicId,
+    },
+    /// The cluster has an id, which never changes.
+    #[error("the cluster is named {cluster_id} already")]
+    ClusterNamed {
+        /// What it is.
+        cluster_id: ClusterId,
     },
     /// Bytes of a record or snapshot are not what this version writes (the disk's or a newer version's fault).
     #[error("malformed {what} at byte {at}: {detail}")]

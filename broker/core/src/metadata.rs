@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ouzel_protocol::{
-    Incarnation, LeaderEpoch, MetadataVersion, NodeId, PartitionId, PartitionIndex, ProducerId, ShardIndex, TopicId,
+    ClusterId, Incarnation, LeaderEpoch, MetadataVersion, NodeId, PartitionId, PartitionIndex, ProducerId, ShardIndex,
+    TopicId,
 };
 
 use crate::topic_config::TopicConfig;
@@ -28,6 +29,7 @@ pub use record::{Placement, Record, ShardMove};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataImage {
     version: MetadataVersion,
+    cluster_id: Option<ClusterId>,
     next_partition_id: u64,
     next_producer_id: u64,
     nodes: BTreeMap<NodeId, NodeState>,
@@ -96,6 +98,11 @@ impl MetadataImage {
     /// How many records were applied to reach this image.
     pub fn version(&self) -> MetadataVersion {
         self.version
+    }
+
+    /// What the cluster is called; `None` before its first start.
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.cluster_id
     }
 
     /// What is known of `node`.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ouzel_broker_core::{Command, MetadataImage, Partition, Record};
-use ouzel_protocol::{Incarnation, NodeId, PartitionId, TopicId};
+use ouzel_protocol::{ClusterId, Incarnation, NodeId, PartitionId, TopicId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -34,7 +34,7 @@ fn random_command(rng: &mut SmallRng, image: &MetadataImage) -> Command {
     let name = format!("topic-{}", rng.random_range(0..8));
     let key = ["ouzel.durability", "segment.bytes", "max.message.bytes", "no.such.key"][rng.random_range(0..4)];
     let value = ["written", "disk", "1048576", "5000000", "x"][rng.random_range(0..5)];
-    match rng.random_range(0..11) {
+    match rng.random_range(0..12) {
         0 | 1 => {
             let node = NodeId(rng.random_range(0..2));
             let step = rng.random_range(0..2);
@@ -49,6 +49,7 @@ fn random_command(rng: &mut SmallRng, image: &MetadataImage) -> Command {
             configs: if rng.random_ratio(1, 3) { vec![(key.to_owned(), value.to_owned())] } else { Vec::new() },
         },
         5 | 6 => Command::DeleteTopic { name },
+        11 => Command::NameCluster { cluster_id: ClusterId::from_random(rng.random()) },
         10 => Command::AllocateProducerIds { count: rng.random_range(0..3) },
         _ => {
             let partitions = rng.random_ratio(1, 2).then(|| rng.random_range(0..14));
@@ -95,6 +96,7 @@ fn any_schedule_replays_to_the_live_image() {
                     assert!(new[partition_id].leader_epoch > old.leader_epoch, "a start did not raise an epoch");
                 }
             }
+            assert!(before.cluster_id().is_none() || image.cluster_id() == before.cluster_id(), "a name changed");
             if let Record::ProducerIdBlock { first, count } = &record {
                 assert_eq!(*first, before.next_producer_id(), "ids are handed out one after the other");
                 assert_eq!(image.next_producer_id().0, first.0 + u64::from(*count));

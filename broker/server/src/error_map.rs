@@ -75,6 +75,7 @@ pub(crate) fn of_metadata(error: &MetadataError) -> ErrorCode {
         MetadataError::TopicIdTaken { .. } => ErrorCode::Overloaded,
         MetadataError::StaleIncarnation { .. }
         | MetadataError::InvalidShards { .. }
+        | MetadataError::ClusterNamed { .. }
         | MetadataError::Malformed { .. }
         | MetadataError::DoesNotFit { .. } => ErrorCode::Unknown,
     }

@@ -1,6 +1,7 @@
 //! One file for each api: decode, decide where it goes, ask the owners, encode. Handlers own no state; they run on the
 //! connection's shard and reach other shards through the lanes only.
 
+mod describe_cluster;
 mod describe_node;
 pub(crate) mod fetch;
 pub(crate) mod hello;
@@ -66,6 +67,7 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
         Api::DescribeTopic => topics::describe(connection, request).await,
         Api::ListTopics => topics::list(connection, request).await,
         Api::DescribeNode => describe_node::answer(connection, request).await,
+        Api::DescribeCluster => describe_cluster::answer(connection, request),
         Api::InitProducerId => init_producer_id::answer(connection, request).await,
         Api::Fetch | Api::Hello | Api::Produce => unreachable!("answered where frames are read"),
     }

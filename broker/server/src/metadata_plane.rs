@@ -177,6 +177,7 @@ fn in_words(record: &Record) -> String {
         }
         Record::TopicDeleted { topic_id } => format!("topic {topic_id} deleted"),
         Record::ProducerIdBlock { first, count } => format!("{count} producer ids taken from {first} on"),
+        Record::ClusterNamed { cluster_id } => format!("the cluster is named {cluster_id}"),
         Record::TopicAltered { topic_id, added, .. } => {
             format!("topic {topic_id} altered, {} partitions added", added.len())
         }

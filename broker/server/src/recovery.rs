@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use ouzel_broker_core::{Command, MetadataImage};
-use ouzel_protocol::{Incarnation, PartitionId, ShardIndex};
+use ouzel_protocol::{ClusterId, Incarnation, PartitionId, ShardIndex};
 use ouzel_runtime::Shard;
 use ouzel_storage::{AssignedIds, CommittedStart, PartitionConfig, RecoveredPartition, recover as recover_storage};
 
@@ -150,13 +150,21 @@ pub(crate) async fn recover(
     Ok(NodeRecovered { summary, incarnation, shards })
 }
 
-/// Commits `NodeStarted`: from here on the new journals count, and every epoch is raised (rule J10).
+/// Commits what the cluster is called, where it is called nothing yet, and `NodeStarted`: from here on the new journals count, and every epoch is raised (rule J10).
 pub(crate) async fn commit_start(
     plane: &mut MetadataPlane,
     setup: &ShardSetup,
     incarnation: Incarnation,
 ) -> Result<(), StartError> {
-    match plane.commit(start_command(setup, incarnation)).await {
+    if plane.image().cluster_id().is_none() {
+        // A first start, or the first one since clusters have names.
+        commit(plane, Command::NameCluster { cluster_id: ClusterId::from_random(rand::random()) }).await?;
+    }
+    commit(plane, start_command(setup, incarnation)).await
+}
+
+async fn commit(plane: &mut MetadataPlane, command: Command) -> Result<(), StartError> {
+    match plane.commit(command).await {
         Ok(_) => Ok(()),
         Err(ProposeError::Refused(error)) => Err(StartError::Metadata(error)),
         Err(ProposeError::Log(error)) => Err(StartError::MetadataLog(error)),

@@ -16,7 +16,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ouzel_broker_core::MetadataImage;
-use ouzel_protocol::{Incarnation, NodeId, ShardIndex};
+use ouzel_protocol::{ClusterId, Incarnation, NodeId, ShardIndex};
 use ouzel_runtime::sync::{Event, Notify, Semaphore};
 use ouzel_runtime::{Instant, Mailbox, Shard, timeout_at};
 use ouzel_storage::{PartitionConfig, RecoveredPartition, StorageError, Store, StoreConfig};
@@ -151,6 +151,11 @@ impl ShardState {
     pub(crate) fn log_dir(&self) -> String {
         let path = self.store.data_dir();
         std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+    }
+
+    /// What the cluster is called.
+    pub(crate) fn cluster_id(&self) -> ClusterId {
+        self.topics.image().cluster_id().expect("a start names the cluster before it serves")
     }
 
     /// The shard that runs the metadata plane.

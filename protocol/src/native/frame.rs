@@ -52,6 +52,8 @@ pub enum Api {
     InitProducerId = 11,
     /// Counters and state of a node and its shards.
     DescribeNode = 12,
+    /// Which cluster this is.
+    DescribeCluster = 13,
 }
 
 impl Api {
@@ -69,6 +71,7 @@ impl Api {
         Api::ListTopics,
         Api::InitProducerId,
         Api::DescribeNode,
+        Api::DescribeCluster,
     ];
 
     /// The api a wire number names.
@@ -87,6 +90,7 @@ impl Api {
             10 => Api::ListTopics,
             11 => Api::InitProducerId,
             12 => Api::DescribeNode,
+            13 => Api::DescribeCluster,
             _ => return None,
         })
     }
@@ -107,6 +111,7 @@ impl Api {
             Api::ListTopics => "list-topics",
             Api::InitProducerId => "init-producer-id",
             Api::DescribeNode => "describe-node",
+            Api::DescribeCluster => "describe-cluster",
         }
     }
 
@@ -398,7 +403,7 @@ mod tests {
             assert_eq!(Api::from_wire(api.to_wire()), Some(api));
         }
         assert_eq!(Api::from_wire(0), None);
-        assert_eq!(Api::from_wire(13), None);
+        assert_eq!(Api::from_wire(14), None);
     }
 
     #[test]

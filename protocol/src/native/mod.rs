@@ -10,6 +10,7 @@
 //! A reply whose header carries an error other than none refuses the request as a whole: its body is an [`ErrorReply`],
 //! whatever the api. Errors of single partitions or topics stand in their rows, under a header without error.
 
+mod describe_cluster;
 mod describe_node;
 mod fetch;
 mod frame;
@@ -26,6 +27,7 @@ mod testing;
 mod topics;
 mod writer;
 
+pub use describe_cluster::{DescribeClusterReply, DescribeClusterRequest};
 pub use describe_node::{Counter, DescribeNodeReply, DescribeNodeRequest, DescribedShard, counters};
 pub use fetch::{FetchPartition, FetchReply, FetchRequest, FetchResult, FetchRow, FetchView, append_fetch_reply};
 pub use frame::{

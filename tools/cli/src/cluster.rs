@@ -2,6 +2,7 @@
 //! the broker counts. Runs on the CLI's main thread.
 
 use anyhow::Result;
+use ouzel_protocol::ClusterId;
 use ouzel_protocol::native::{Counter, DescribeNodeReply, DescribedShard, counters};
 use serde_json::{Map, Value, json};
 
@@ -14,13 +15,14 @@ use crate::units::human_bytes;
 pub(crate) fn run(command: &ClusterCommand, global: &GlobalArgs) -> Result<()> {
     match command {
         ClusterCommand::Status => block_on(async {
-            let node = connect(global).await?.admin().describe_node().await?;
-            if global.json { print_json(&as_json(&node)) } else { print_line(&as_text(&node)) }
+            let admin = connect(global).await?.admin();
+            let (cluster_id, node) = (admin.cluster_id().await?, admin.describe_node().await?);
+            if global.json { print_json(&as_json(cluster_id, &node)) } else { print_line(&as_text(cluster_id, &node)) }
         }),
     }
 }
 
-fn as_json(node: &DescribeNodeReply) -> Value {
+fn as_json(cluster_id: ClusterId, node: &DescribeNodeReply) -> Value {
     let object = |counters: &[Counter]| -> Map<String, Value> {
         counters.iter().map(|counter| (counter.name.clone(), counter.value.into())).collect()
     };
@@ -37,6 +39,7 @@ fn as_json(node: &DescribeNodeReply) -> Value {
         })
         .collect();
     json!({
+        "cluster_id": cluster_id.to_string(),
         "nodes": [{
             "node": node.node.0,
             "uptime_ms": node.uptime_ms,
@@ -46,10 +49,10 @@ fn as_json(node: &DescribeNodeReply) -> Value {
     })
 }
 
-fn as_text(node: &DescribeNodeReply) -> String {
+fn as_text(cluster_id: ClusterId, node: &DescribeNodeReply) -> String {
     let cpu_us = node.counter(counters::CPU_USER_US) + node.counter(counters::CPU_SYSTEM_US);
     let head = format!(
-        "node {}, up {:.1} s, {:.2} s of CPU, {} of memory",
+        "cluster {cluster_id}\nnode {}, up {:.1} s, {:.2} s of CPU, {} of memory",
         node.node,
         node.uptime_ms as f64 / 1e3,
         cpu_us as f64 / 1e6,
@@ -142,8 +145,8 @@ mod tests {
 
     #[test]
     fn the_table_shows_ratios_and_why_a_shard_is_not_online() {
-        let text = as_text(&node());
-        assert!(text.starts_with("node 7, up 1.5 s, 0.25 s of CPU"), "{text}");
+        let text = as_text(ClusterId(0), &node());
+        assert!(text.starts_with("cluster AAAAAAAAAAAAAAAAAAAAAA\nnode 7, up 1.5 s, 0.25 s of CPU"), "{text}");
         for shown in ["2.5", "25 %", "42", "shard 0 is poisoned: journal write: no"] {
             assert!(text.contains(shown), "{shown} is not in {text}");
         }
@@ -151,7 +154,8 @@ mod tests {
 
     #[test]
     fn json_holds_every_counter_by_its_name() {
-        let json = as_json(&node());
+        let json = as_json(ClusterId(0), &node());
+        assert_eq!(json["cluster_id"], "AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(json["nodes"][0]["shards"][0]["counters"]["requests.produce"], 40);
         assert_eq!(json["nodes"][0]["counters"]["cpu_user_us"], 250_000);
     }

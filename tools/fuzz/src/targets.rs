@@ -51,6 +51,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "list-topics-reply", run: messages::list_topics_reply, rounds: PARSE },
     Target { name: "describe-node-request", run: messages::describe_node_request, rounds: PARSE },
     Target { name: "describe-node-reply", run: messages::describe_node_reply, rounds: PARSE },
+    Target { name: "describe-cluster-request", run: messages::describe_cluster_request, rounds: PARSE },
+    Target { name: "describe-cluster-reply", run: messages::describe_cluster_reply, rounds: PARSE },
     Target { name: "init-producer-id-request", run: messages::init_producer_id_request, rounds: PARSE },
     Target { name: "init-producer-id-reply", run: messages::init_producer_id_reply, rounds: PARSE },
     Target { name: "error-reply", run: messages::error_reply, rounds: PARSE },

@@ -34,6 +34,10 @@ impl MetadataImage {
                 self.partition_count -= topic.partitions.len();
             }
             Record::TopicAltered { topic_id, config, added } => self.apply_alter(*topic_id, config, added)?,
+            Record::ClusterNamed { cluster_id } => match self.cluster_id {
+                None => self.cluster_id = Some(*cluster_id),
+                Some(known) => return Err(self.does_not_fit(format!("the cluster is named {known} already"))),
+            },
             Record::ProducerIdBlock { first, count } => {
                 let next = first.0.checked_add(u64::from(*count)).filter(|next| *next <= limits::PRODUCER_ID_MAX);
                 let next = next.filter(|_| first.0 == self.next_producer_id && *count > 0);

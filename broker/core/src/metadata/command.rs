@@ -1,6 +1,6 @@
 //! What may be asked of the metadata. Owns the shape of a command; its rules stand in `propose.rs`.
 
-use ouzel_protocol::{Incarnation, NodeId, TopicId};
+use ouzel_protocol::{ClusterId, Incarnation, NodeId, TopicId};
 
 /// A wish to change the metadata. Whatever is random or host-specific was put in by the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,11 @@ pub enum Command {
         incarnation: Incarnation,
         /// Shards it runs now.
         shards: u16,
+    },
+    /// A cluster that has no id yet gets one, for ever.
+    NameCluster {
+        /// A freshly drawn id.
+        cluster_id: ClusterId,
     },
     /// Somebody hands out numbers to idempotent producers and has none left.
     AllocateProducerIds {

@@ -32,6 +32,10 @@ impl MetadataImage {
             },
             Command::AlterTopic { name, partitions, configs } => self.propose_alter(&name, partitions, &configs),
             Command::NodeStarted { node, incarnation, shards } => self.propose_start(node, incarnation, shards),
+            Command::NameCluster { cluster_id } => match self.cluster_id {
+                None => Ok(Record::ClusterNamed { cluster_id }),
+                Some(cluster_id) => Err(MetadataError::ClusterNamed { cluster_id }),
+            },
             Command::AllocateProducerIds { count } => self.propose_producer_ids(count),
         }
     }
@@ -177,7 +181,7 @@ fn check_config_count(count: usize) -> Result<(), MetadataError> {
 
 #[cfg(test)]
 mod tests {
-    use ouzel_protocol::ShardIndex;
+    use ouzel_protocol::{ClusterId, ShardIndex};
 
     use super::*;
 
@@ -254,6 +258,20 @@ mod tests {
         assert!(image.propose(Command::AllocateProducerIds { count: 0 }).is_err());
         let again = Record::ProducerIdBlock { first: ouzel_protocol::ProducerId(1000), count: 7 };
         assert!(image.apply(&again).is_err(), "a block that was taken");
+    }
+
+    #[test]
+    fn a_cluster_is_named_once() {
+        let mut image = started(1);
+        let name = |bits| Command::NameCluster { cluster_id: ClusterId::from_random(bits) };
+        commit(&mut image, name(7));
+        let known = ClusterId::from_random(7);
+        assert_eq!(image.cluster_id(), Some(known));
+        for again in [7, 8] {
+            assert_eq!(image.propose(name(again)), Err(MetadataError::ClusterNamed { cluster_id: known }));
+        }
+        assert!(image.apply(&Record::ClusterNamed { cluster_id: ClusterId::from_random(8) }).is_err());
+        assert_eq!(image.cluster_id(), Some(known));
     }
 
     #[test]

@@ -5,17 +5,18 @@
 //! | Field | Type | Meaning |
 //! |---|---|---|
 //! | version | u16 | 1 |
-//! | kind | u8 | 1 node started, 2 topic created, 3 topic deleted, 4 topic altered, 5 producer ids taken |
+//! | kind | u8 | 1 node started, 2 topic created, 3 topic deleted, 4 topic altered, 5 producer ids taken, 6 cluster named |
 //! | node, incarnation, shards, moves | u32, u64, u16, u32 x (partition id u64, shard u16) | kind 1 |
 //! | topic id, name, replication factor, configs, partitions | u128, text, u16, configs, placements | kind 2 |
 //! | topic id | u128 | kind 3 |
 //! | topic id, configs, added partitions | u128, configs, placements | kind 4 |
 //! | first, count | u64, u32 | kind 5 |
+//! | cluster id | u128, not 0 | kind 6 |
 //!
 //! text = u16 length and UTF-8. configs = u32 x (key text, value text), all overrides of the topic. placements = u32 x
 //! (partition id u64, shard u16, leader u32 with `u32::MAX` for none). Nothing may follow the last field.
 
-use ouzel_protocol::{Incarnation, NodeId, PartitionId, ProducerId, ShardIndex, TopicId};
+use ouzel_protocol::{ClusterId, Incarnation, NodeId, PartitionId, ProducerId, ShardIndex, TopicId};
 
 use crate::bytes::{Reader, Writer};
 use crate::error::MetadataError;
@@ -28,6 +29,7 @@ const TOPIC_CREATED: u8 = 2;
 const TOPIC_DELETED: u8 = 3;
 const TOPIC_ALTERED: u8 = 4;
 const PRODUCER_IDS_TAKEN: u8 = 5;
+const CLUSTER_NAMED: u8 = 6;
 const NO_NODE: u32 = u32::MAX;
 const MOVE_BYTES: usize = 10;
 const PLACEMENT_BYTES: usize = 14;
@@ -80,6 +82,11 @@ pub enum Record {
         first: ProducerId,
         /// How many there are.
         count: u32,
+    },
+    /// The cluster has this id for ever.
+    ClusterNamed {
+        /// Its id.
+        cluster_id: ClusterId,
     },
 }
 
@@ -143,6 +150,10 @@ impl Record {
                 writer.u64(first.0);
                 writer.u32(*count);
             }
+            Self::ClusterNamed { cluster_id } => {
+                writer.u8(CLUSTER_NAMED);
+                writer.u128(cluster_id.0);
+            }
         }
         writer.finish()
     }
@@ -185,6 +196,10 @@ impl Record {
                 added: read_placements(&mut reader)?,
             },
             PRODUCER_IDS_TAKEN => Self::ProducerIdBlock { first: ProducerId(reader.u64()?), count: reader.u32()? },
+            CLUSTER_NAMED => match read_cluster_id(&mut reader)? {
+                Some(cluster_id) => Self::ClusterNamed { cluster_id },
+                None => return Err(reader.malformed("a cluster cannot be named nothing")),
+            },
             kind => return Err(reader.malformed(format!("unknown kind {kind}"))),
         };
         reader.finish()?;
@@ -218,6 +233,14 @@ pub(super) fn read_config(reader: &mut Reader<'_>) -> Result<TopicConfig, Metada
         config.set(key, Some(value)).map_err(|refusal| reader.malformed(refusal.to_string()))?;
     }
     Ok(config)
+}
+
+/// An id, where the 0 that nobody draws stands for none.
+pub(super) fn read_cluster_id(reader: &mut Reader<'_>) -> Result<Option<ClusterId>, MetadataError> {
+    Ok(match reader.u128()? {
+        0 => None,
+        cluster_id => Some(ClusterId(cluster_id)),
+    })
 }
 
 pub(super) fn write_leader(writer: &mut Writer, leader: Option<NodeId>) {
@@ -289,6 +312,7 @@ mod tests {
                 "0100 04 22110000000000000000000000000000 00000000 01000000 0500000000000000 0100 03000000",
             ),
             (Record::ProducerIdBlock { first: ProducerId(0x3e8), count: 1000 }, "0100 05 e803000000000000 e8030000"),
+            (Record::ClusterNamed { cluster_id: ClusterId(0x1122) }, "0100 06 22110000000000000000000000000000"),
         ]
     }
 

@@ -1,11 +1,12 @@
 //! Snapshots: a whole image as bytes, so that the log behind it can be dropped.
 //!
-//! Layout, little-endian, version 2 (the log's own frame carries length and checksum):
+//! Layout, little-endian, version 3 (the log's own frame carries length and checksum):
 //!
 //! | Field | Type |
 //! |---|---|
-//! | version | u16, 2 |
+//! | version | u16, 3 |
 //! | metadata version, next partition id, next producer id | u64, u64, u64; version 1 had no producer ids |
+//! | cluster id | u128, 0 while there is none; versions 1 and 2 had none |
 //! | nodes | u32 x (node u32, incarnation u64, shards u16) |
 //! | topics | u32 x topic, in the order of their ids |
 //! | topic | topic id u128, name text, replication factor u16, configs, partitions u32 x partition |
@@ -19,13 +20,14 @@ use std::sync::Arc;
 
 use ouzel_protocol::{Incarnation, LeaderEpoch, MetadataVersion, NodeId, PartitionId, ShardIndex, TopicId};
 
-use super::record::{read_config, read_leader, read_name, write_config, write_leader};
+use super::record::{read_cluster_id, read_config, read_leader, read_name, write_config, write_leader};
 use super::{MetadataImage, NodeState, Partition, Topic};
 use crate::bytes::{Reader, Writer};
 use crate::error::MetadataError;
 use crate::limits;
 
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
+const VERSION_WITHOUT_CLUSTER: u16 = 2;
 const VERSION_WITHOUT_PRODUCERS: u16 = 1;
 const NODE_BYTES: usize = 14;
 const TOPIC_BYTES_MIN: usize = 28;
@@ -39,6 +41,7 @@ impl MetadataImage {
         writer.u64(self.version().0);
         writer.u64(self.next_partition_id);
         writer.u64(self.next_producer_id);
+        writer.u128(self.cluster_id.map_or(0, |cluster_id| cluster_id.0));
         writer.count(self.nodes.len());
         for (node, state) in self.nodes() {
             writer.u32(node.0);
@@ -70,16 +73,19 @@ impl MetadataImage {
     pub fn decode_snapshot(bytes: &[u8]) -> Result<Self, MetadataError> {
         let mut reader = Reader::new(bytes, "metadata snapshot");
         let version = reader.u16()?;
-        if version != VERSION && version != VERSION_WITHOUT_PRODUCERS {
+        if !(VERSION_WITHOUT_PRODUCERS..=VERSION).contains(&version) {
             return Err(reader.malformed(format!("expected version {VERSION}, got {version}")));
         }
         let mut image =
             Self { version: MetadataVersion(reader.u64()?), next_partition_id: reader.u64()?, ..Self::default() };
-        if version == VERSION {
+        if version >= VERSION_WITHOUT_CLUSTER {
             image.next_producer_id = reader.u64()?;
             if image.next_producer_id > limits::PRODUCER_ID_MAX {
                 return Err(reader.malformed(format!("next producer id {}", image.next_producer_id)));
             }
+        }
+        if version > VERSION_WITHOUT_CLUSTER {
+            image.cluster_id = read_cluster_id(&mut reader)?;
         }
         read_nodes(&mut reader, &mut image)?;
         let count = reader.count(TOPIC_BYTES_MIN, limits::TOPIC_COUNT_MAX)?;
@@ -149,6 +155,8 @@ fn read_topic(
 
 #[cfg(test)]
 mod tests {
+    use ouzel_protocol::ClusterId;
+
     use super::*;
     use crate::metadata::Command;
 
@@ -167,14 +175,15 @@ mod tests {
             shards,
         };
         let ids = Command::AllocateProducerIds { count: 1000 };
-        for command in [start(1, 2), create("b", 9, 1), create("a", 0x1122, 2), start(2, 1), ids] {
+        let name = Command::NameCluster { cluster_id: ClusterId(0x3344) };
+        for command in [name, start(1, 2), create("b", 9, 1), create("a", 0x1122, 2), start(2, 1), ids] {
             let record = image.propose(command).expect("legal");
             image.apply(&record).expect("fits");
         }
         image
     }
 
-    const GOLDEN: &str = "0200 0500000000000000 0300000000000000 e803000000000000 \
+    const GOLDEN: &str = "0300 0600000000000000 0300000000000000 e803000000000000 44330000000000000000000000000000 \
         01000000 00000000 0200000000000000 0100 \
         02000000 \
         09000000000000000000000000000000 0100 62 0100 \
@@ -196,11 +205,15 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_of_version_1_is_read_and_had_no_producer_ids() {
+    fn snapshots_of_older_versions_are_read_and_lack_what_came_later() {
         let mut bytes = sample().encode_snapshot();
+        bytes[0] = 2;
+        bytes.drain(26..42);
+        let unnamed = MetadataImage { cluster_id: None, ..sample() };
+        assert_eq!(MetadataImage::decode_snapshot(&bytes), Ok(unnamed.clone()));
         bytes[0] = 1;
         bytes.drain(18..26);
-        let image = MetadataImage { next_producer_id: 0, ..sample() };
+        let image = MetadataImage { next_producer_id: 0, ..unnamed };
         assert_eq!(MetadataImage::decode_snapshot(&bytes), Ok(image));
     }
 

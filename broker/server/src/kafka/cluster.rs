@@ -7,7 +7,7 @@ use ouzel_protocol::kafka::{
     ListPartitionReassignmentsReply, ListPartitionReassignmentsRequest,
 };
 
-use super::metadata::{self, CLUSTER_ID, CLUSTER_OPERATIONS};
+use super::metadata::{self, CLUSTER_OPERATIONS};
 use super::request::{KafkaRequest, Ticket};
 use crate::connection::Connection;
 use crate::frame_reader::Fault;
@@ -35,6 +35,7 @@ pub(crate) fn describe(connection: &Rc<Connection>, request: &KafkaRequest, tick
         };
         return ticket.answer(connection, &reply);
     }
+    let cluster_id = state.cluster_id().to_string();
     let host = metadata::host(connection);
     let broker = metadata::broker(state, &host);
     let row = ClusterBroker {
@@ -45,7 +46,7 @@ pub(crate) fn describe(connection: &Rc<Connection>, request: &KafkaRequest, tick
         is_fenced: false,
     };
     let reply = DescribeClusterReply {
-        cluster_id: CLUSTER_ID,
+        cluster_id: &cluster_id,
         controller_id: metadata::node(state.node),
         brokers: [row].into_iter().collect(),
         cluster_authorized_operations: if asked.include_cluster_authorized_operations {

@@ -44,12 +44,13 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
             found
         }
     };
+    let cluster_id = state.cluster_id().to_string();
     let host = host(connection);
     let topic_operations = asked.include_topic_authorized_operations.then_some(TOPIC_OPERATIONS);
     let cluster_operations = asked.include_cluster_authorized_operations.then_some(CLUSTER_OPERATIONS);
     let reply = MetadataReply {
         brokers: [broker(state, &host)].into_iter().collect(),
-        cluster_id: Some(CLUSTER_ID),
+        cluster_id: Some(&cluster_id),
         controller_id: node(state.node),
         topics: found.iter().map(|found| row(state, found, topic_operations)).collect(),
         cluster_authorized_operations: cluster_operations.unwrap_or(AUTHORIZED_OPERATIONS_NONE),
@@ -65,9 +66,6 @@ const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// What anybody may do with the cluster: create (5), alter (7), describe (8), act as a broker (9), describe (10) and alter (11)
 /// configurations, and write with an idempotent producer (12).
 pub(super) const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
-
-/// What clients are told that the cluster is called.
-pub(super) const CLUSTER_ID: &str = "ouzel";
 
 /// A node as Kafka's messages name it.
 pub(super) fn node(node: NodeId) -> i32 {

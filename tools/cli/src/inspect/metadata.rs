@@ -162,6 +162,7 @@ fn describe(record: &Record) -> String {
         }
         Record::TopicDeleted { topic_id } => format!("topic {topic_id} deleted"),
         Record::ProducerIdBlock { first, count } => format!("{count} producer ids taken from {first} on"),
+        Record::ClusterNamed { cluster_id } => format!("cluster named {cluster_id}"),
         Record::TopicAltered { topic_id, added, .. } => {
             format!("topic {topic_id} altered: {} partitions added", added.len())
         }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use ouzel_protocol::native::*;
 use ouzel_protocol::{
-    CorrelationId, Durability, ErrorCode, LeaderEpoch, MetadataVersion, NodeId, Offset, PartitionIndex, ProducerEpoch,
-    ProducerId, ShardIndex, TopicId,
+    ClusterId, CorrelationId, Durability, ErrorCode, LeaderEpoch, MetadataVersion, NodeId, Offset, PartitionIndex,
+    ProducerEpoch, ProducerId, ShardIndex, TopicId,
 };
 
 const TOPIC: TopicId = TopicId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
@@ -111,6 +111,7 @@ fn requests(target: &str) -> Option<Vec<Vec<u8>>> {
             },
         ],
         "describe-node-request" => encoded![DescribeNodeRequest {}],
+        "describe-cluster-request" => encoded![DescribeClusterRequest {}],
         "list-topics-request" => encoded![ListTopicsRequest {}],
         _ => return None,
     })
@@ -236,6 +237,7 @@ fn replies_of_topics(target: &str) -> Option<Vec<Vec<u8>>> {
                 DescribeNodeReply { node: NodeId(1), uptime_ms: 86_400_000, counters, shards: vec![shard] },
             ]
         }
+        "describe-cluster-reply" => encoded![DescribeClusterReply { cluster_id: ClusterId(TOPIC.0) }],
         "list-topics-reply" => {
             let topics = vec![("orders".into(), TOPIC, 12), ("é".into(), TopicId(0), u32::MAX)];
             encoded![ListTopicsReply { topics: vec![] }, ListTopicsReply { topics }]

@@ -3,7 +3,7 @@
 
 use ouzel_broker_core::{Command, MetadataImage, Record};
 use ouzel_protocol::native::{AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest};
-use ouzel_protocol::{Incarnation, NodeId, TopicId};
+use ouzel_protocol::{ClusterId, Incarnation, NodeId, TopicId};
 
 pub(super) fn of(target: &str) -> Option<Vec<Vec<u8>>> {
     let (image, records) = lived();
@@ -39,10 +39,11 @@ fn lived() -> (MetadataImage, Vec<Record>) {
         partitions: Some(4),
         configs: vec![("segment.bytes".to_owned(), Some("1048576".to_owned())), ("ouzel.durability".to_owned(), None)],
     };
+    let name = Command::NameCluster { cluster_id: ClusterId::from_random(7) };
     let delete = Command::DeleteTopic { name: "gone".to_owned() };
     let mut image = MetadataImage::new();
     let mut records = Vec::new();
-    for command in [start(1, 2), create("orders", 9, 2), create("gone", 5, 1), alter, delete, start(2, 1)] {
+    for command in [start(1, 2), create("orders", 9, 2), create("gone", 5, 1), alter, delete, start(2, 1), name] {
         let record = image.propose(command).expect("legal in this order");
         image.apply(&record).expect("what is proposed fits");
         records.push(record);

@@ -50,6 +50,8 @@ bodies! {
     list_topics_reply: exact(ListTopicsReply);
     describe_node_request: exact(DescribeNodeRequest);
     describe_node_reply: settles(DescribeNodeReply);
+    describe_cluster_request: exact(DescribeClusterRequest);
+    describe_cluster_reply: exact(DescribeClusterReply);
     init_producer_id_request: exact(InitProducerIdRequest);
     init_producer_id_reply: settles(InitProducerIdReply);
     error_reply: settles(ErrorReply);
