@@ -36,8 +36,9 @@ impl InOrder {
     /// The place behind all earlier ones.
     pub(crate) fn take(&self) -> Place {
         let mut waiting = self.waiting.borrow_mut();
+        let place = Place(self.first.get() + waiting.len() as u64);
         waiting.push_back(None);
-        Place(self.first.get() + waiting.len() as u64 - 1)
+        place
     }
 
     /// Waits until every request before this one is answered, or nothing is any more.
@@ -49,13 +50,13 @@ impl InOrder {
 
     /// Puts an answer in its place, and sends what is in order.
     pub(crate) fn fill(&self, replies: &ReplyQueue, place: &Place, answer: Answer) {
+        if self.is_closed.get() {
+            // Places were given up, and what came in behind them was given their numbers.
+            return;
+        }
         let mut waiting = self.waiting.borrow_mut();
         let index = usize::try_from(place.0 - self.first.get()).unwrap_or(usize::MAX);
-        match waiting.get_mut(index) {
-            Some(free) => *free = Some(answer),
-            // The connection has ended.
-            None => return,
-        }
+        *waiting.get_mut(index).expect("a place is filled once") = Some(answer);
         while let Some(Answer { parts, held }) = waiting.front_mut().and_then(Option::take) {
             waiting.pop_front();
             self.first.set(self.first.get() + 1);
