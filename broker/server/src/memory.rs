@@ -133,10 +133,15 @@ impl ConnectionMemory {
 
     /// What the log's chunks may take beside what is in use here, in bytes.
     pub(crate) fn left_for_chunks(&self) -> usize {
+        self.budget.shared_bytes.saturating_sub(self.used_bytes())
+    }
+
+    /// What requests, fetch sessions and replies hold now, in bytes.
+    pub(crate) fn used_bytes(&self) -> usize {
         let free = self.begun.available() + self.bodies.available() + self.records.available();
-        let used = (self.budget.begun_bytes + self.budget.body_bytes + self.budget.record_bytes).saturating_sub(free);
+        let given = (self.budget.begun_bytes + self.budget.body_bytes + self.budget.record_bytes).saturating_sub(free);
         let of_sessions = self.budget.session_bytes.saturating_sub(self.sessions.available());
-        self.budget.shared_bytes.saturating_sub(used + of_sessions + self.answers.get())
+        given + of_sessions + self.answers.get()
     }
 
     async fn take(&self, part: &Semaphore, bytes: usize) -> Permit {

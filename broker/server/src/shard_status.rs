@@ -61,6 +61,7 @@ pub(crate) fn describe(state: &ShardState) -> DescribedShard {
         (counters::RESERVE_BYTES, stats.reserve_bytes),
         (counters::PARTITIONS, stats.partitions),
         (counters::CONNECTIONS, state.connection_count() as u64),
+        (counters::CONNECTION_BYTES, state.memory.used_bytes() as u64),
         (counters::REQUESTS_IN_FLIGHT, state.request_in_flight_count() as u64),
     ];
     let mut counters: Vec<Counter> = named.into_iter().map(|(name, value)| Counter::new(name, value)).collect();

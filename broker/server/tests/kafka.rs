@@ -261,7 +261,11 @@ fn offsets_are_found_by_time_within_a_batch() {
         assert_eq!(list_offset(&mut client, version, "orders", 5000), (KafkaError::NONE, -1, -1));
     }
     assert_eq!(list_offset(&mut client, 7, "orders", -3), (KafkaError::NONE, 2, 1002));
-    assert_eq!(list_offset(&mut client, 6, "orders", -3).0, KafkaError::UNSUPPORTED_VERSION, "KIP-734 begins with version 7");
+    assert_eq!(
+        list_offset(&mut client, 6, "orders", -3).0,
+        KafkaError::UNSUPPORTED_VERSION,
+        "KIP-734 begins with version 7"
+    );
     assert_eq!(list_offset(&mut client, 7, "nowhere", -1).0, KafkaError::UNKNOWN_TOPIC_OR_PARTITION);
 }
 

@@ -55,6 +55,8 @@ pub mod counters {
     pub const PARTITIONS: &str = "partitions";
     /// Connections open now.
     pub const CONNECTIONS: &str = "connections";
+    /// Memory that requests and replies of connections hold now, in bytes.
+    pub const CONNECTION_BYTES: &str = "connection_bytes";
     /// Requests that are not answered yet, now.
     pub const REQUESTS_IN_FLIGHT: &str = "requests_in_flight";
     /// Prefix of the counters of requests taken, one for each api that was asked for: `requests.produce`.

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "a module of several test crates, each of which uses a part of it")]
 
 pub mod kafka;
+pub mod log;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
