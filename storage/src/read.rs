@@ -20,6 +20,9 @@ use crate::partition::{Partition, Slices, align_up};
 /// Cuts in a row that a read keeps up with.
 const REPLANS_MAX: usize = 4;
 
+/// What a batch may grow to when it is opened to look for a time in it. Producers fill batches of a megabyte or so.
+const LOOKUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// What a read will do; owns everything it needs.
 #[derive(Debug)]
 pub struct ReadPlan(Kind);
@@ -257,6 +260,8 @@ pub(crate) async fn offset_for_timestamp(
             })
             .await?;
             let Some((position, header)) = found else { break };
+            // Opening a batch takes milliseconds, and others wait meanwhile.
+            core.shard.yield_now().await;
             let bytes = view.bytes(position, position + header.total_bytes() as u64).await?;
             if let Some(hit) = first_record_at(&bytes, timestamp, log_start) {
                 return Ok(Some(hit));
@@ -267,10 +272,12 @@ pub(crate) async fn offset_for_timestamp(
     Ok(None)
 }
 
-/// The first record of a batch at or after a timestamp. A batch that cannot be opened answers with its own offset.
+/// The first record of a batch at or after a timestamp. A batch that cannot be opened, or would grow too large, answers with its
+/// own offset: at worst a reader begins a batch too early.
 fn first_record_at(batch: &[u8], timestamp: i64, log_start: Offset) -> Option<(Offset, i64)> {
     let header = parse_header(batch).ok()?;
-    let Ok(decoded) = DecodedBatch::decode(batch, &DecodeLimits::default()) else {
+    let limits = DecodeLimits { bytes_max: LOOKUP_BYTES_MAX, ..DecodeLimits::default() };
+    let Ok(decoded) = DecodedBatch::decode(batch, &limits) else {
         return Some((header.base_offset.max(log_start), header.max_timestamp));
     };
     decoded

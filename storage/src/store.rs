@@ -512,7 +512,8 @@ impl Store {
         }
     }
 
-    /// Offset and timestamp of the first record at or after `timestamp` (milliseconds); `None` if there is none.
+    /// Offset and timestamp of the first record at or after `timestamp` (milliseconds); `None` if there is none. Where that is in a
+    /// batch that grows beyond 16 MiB when it is decompressed, the batch's first offset and highest timestamp.
     ///
     /// # Errors
     /// As [`Store::read`].

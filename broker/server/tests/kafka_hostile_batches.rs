@@ -4,6 +4,7 @@
 mod support;
 
 use ouzel_protocol::batch::{BATCH_HEADER_BYTES, batch_crc};
+use ouzel_protocol::kafka::sample::Sampler;
 use ouzel_protocol::kafka::{
     KafkaError, ListOffsetsPartition, ListOffsetsReply, ListOffsetsRequest, ListOffsetsTopic, ProduceReply,
 };
@@ -188,9 +189,9 @@ fn bomb(codec: Codec, bytes: usize) -> Vec<u8> {
     sealed(bomb)
 }
 
-fn offset_at(client: &mut KafkaClient, timestamp: i64) -> (KafkaError, i64) {
+fn offset_at(client: &mut KafkaClient, topic: &str, timestamp: i64) -> (KafkaError, i64) {
     let row = ListOffsetsPartition { partition_index: 0, timestamp, ..ListOffsetsPartition::default() };
-    let topic = ListOffsetsTopic { name: "orders", partitions: [row].into_iter().collect() };
+    let topic = ListOffsetsTopic { name: topic, partitions: [row].into_iter().collect() };
     let asked = ListOffsetsRequest { replica_id: -1, topics: [topic].into_iter().collect(), ..Default::default() };
     let reply = client.ask(5, &asked);
     let topic = reply.decode::<ListOffsetsReply<'_>>().topics.iter().next().expect("one topic");
@@ -205,6 +206,7 @@ fn a_bomb_is_stored_and_sent_as_it_came_and_whoever_opens_it_stops_at_a_limit() 
     let mut client = KafkaClient::connect(&broker);
     let mut native = Client::connect(broker.addresses().native);
     client.create("orders");
+    client.create("late");
     let mut sent = Vec::new();
     for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {
         let bomb = bomb(codec, 256 << 20);
@@ -229,8 +231,18 @@ fn a_bomb_is_stored_and_sent_as_it_came_and_whoever_opens_it_stops_at_a_limit() 
         let (_, records) = client.fetch("orders", 0, 3 * at as i64);
         assert_eq!(as_sent(&records[..bomb.len()]), as_sent(bomb));
         // Looked for by time, it answers with its own offset: it cannot be opened.
-        assert_eq!(offset_at(&mut client, 0), (KafkaError::NONE, 0));
+        assert_eq!(offset_at(&mut client, "orders", 0), (KafkaError::NONE, 0));
     }
+    // This one keeps what every reader of it allows, and takes fifty megabytes: too much to look for a time in it.
+    let zeros = "\0".repeat(50 << 20);
+    let mut noise = Sampler::new(1);
+    let noise: String = (0..200 << 10).map(|_| char::from(b'!' + noise.below(90) as u8)).collect();
+    let large = batch(Codec::Zstd, &["before", &noise, &zeros]);
+    assert!(DecodedBatch::decode(&large, &DecodeLimits::default()).is_ok());
+    let first = client.produce("late", 0, &large).base_offset;
+    assert_eq!((first, offset_at(&mut client, "late", 1001)), (0, (KafkaError::NONE, 0)), "it was opened");
+    assert_eq!(client.produce("late", 0, &batch(Codec::Zstd, &["a", &noise, "c"])).base_offset, 3);
+    assert_eq!(offset_at(&mut client, "late", 1003), (KafkaError::NONE, -1));
     let topic = native.topic("orders").topic_id;
     assert!(!native.produce(-1, &[(topic, 0, &sent[0])]).is_empty(), "a native client may send it as well");
     assert_eq!(client.fetch("orders", 0, last.base_offset).0.error_code, KafkaError::NONE);
