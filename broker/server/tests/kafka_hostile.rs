@@ -4,95 +4,25 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::net::{Shutdown, TcpStream};
 
-use ouzel_broker::{Broker, BrokerConfig, PeerLimits, RunningBroker};
+use ouzel_broker::PeerLimits;
 use ouzel_protocol::Codec;
 use ouzel_protocol::kafka::sample::Sampler;
 use ouzel_protocol::kafka::{
     ApiKey, ApiVersionsReply, KafkaError, Message, MetadataReply, MetadataRequest, Request, RequestHeader,
     append_request, decode_reply_header,
 };
-use ouzel_protocol::native::counters;
-use support::kafka::{KafkaClient, address, batch, fetch_request, produce_request, read_frame, row_of_produce};
-use support::{Client, config, directory, ends, log, raw};
-use tempfile::TempDir;
+use support::kafka::{KafkaClient, batch, fetch_request, produce_request, read_frame, row_of_produce};
+use support::scene::{Scene, TOPIC, patient};
+use support::{ends, log};
 
 const MIB: usize = 1024 * 1024;
-/// A limit that a test does not wait for.
-const NEVER_MS: u64 = 3_600_000;
 /// A limit that a test waits for.
 const SOON_MS: u64 = 100;
-/// Long enough for any machine: a test that reaches it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECTIONS: usize = 10_000;
 /// Kept for the broker's files, the test and whatever else is open.
 const SPARE_FILES: usize = 500;
-
-fn patient() -> PeerLimits {
-    PeerLimits { idle_ms: NEVER_MS, wait_ms: NEVER_MS, ..PeerLimits::default() }
-}
-
-/// A broker of one shard and 64 MiB with somebody who behaves, and somebody who looks at its memory.
-struct Scene {
-    broker: RunningBroker,
-    honest: KafkaClient,
-    witness: Client,
-    records: i64,
-    _directory: TempDir,
-}
-
-impl Scene {
-    fn start(peers: PeerLimits) -> Self {
-        log::keep();
-        let directory = directory();
-        let kafka = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let config = BrokerConfig { peers, kafka, ..config(directory.path(), 1) };
-        let broker = Broker::start(config).expect("the broker starts");
-        let mut honest = KafkaClient::connect(&broker);
-        honest.create("orders");
-        let witness = Client::connect(broker.addresses().native);
-        Self { broker, honest, witness, records: 0, _directory: directory }
-    }
-
-    /// A connection that has said nothing yet.
-    fn stranger(&self) -> TcpStream {
-        raw(address(&self.broker))
-    }
-
-    /// Whoever behaves is served.
-    fn serves(&mut self) {
-        let row = self.honest.produce("orders", 0, &batch(Codec::None, &["one"]));
-        assert_eq!((row.error_code, row.base_offset), (KafkaError::NONE, self.records));
-        let (row, records) = self.honest.fetch("orders", 0, self.records);
-        self.records += 1;
-        assert_eq!((row.error_code, row.high_watermark), (KafkaError::NONE, self.records));
-        assert!(!records.is_empty());
-    }
-
-    /// Whoever behaves is served, and nothing is held for anybody else any more.
-    fn recovers(&mut self) {
-        self.serves();
-        let limit = Instant::now() + PATIENCE;
-        loop {
-            let node = self.witness.describe_node();
-            let now = [counters::CONNECTIONS, counters::REQUESTS_IN_FLIGHT, counters::CONNECTION_BYTES]
-                .map(|name| node.shard_total(name));
-            // Two connections, and the witness's own question.
-            if now == [2, 1, 0] {
-                return;
-            }
-            assert!(Instant::now() < limit, "connections, requests and bytes are left: {now:?}");
-        }
-    }
-
-    /// Ends the test: nothing is left.
-    fn ends(mut self) {
-        self.recovers();
-        self.broker.stop().expect("a clean stop");
-    }
-}
 
 /// Sends bytes, perhaps with an end behind them: the broker must end the connection without a word and say why.
 fn is_refused(scene: &Scene, what: &str, sent: &[u8], and_ends: bool, why: &str) {
@@ -208,7 +138,7 @@ fn every_request_that_is_cut_anywhere_ends_its_connection_and_does_nothing() {
     let everything = MetadataRequest { topics: None, ..MetadataRequest::default() };
     let reply = scene.honest.ask(9, &everything);
     let names: Vec<_> = reply.decode::<MetadataReply<'_>>().topics.iter().map(|topic| topic.name).collect();
-    assert_eq!(names, [Some("orders")]);
+    assert_eq!(names, [Some(TOPIC)]);
     scene.ends();
 }
 
@@ -342,7 +272,7 @@ fn frames_that_stop_within_their_body_are_closed_when_others_need_the_memory() {
         })
         .collect();
     let large = "x".repeat(500 * 1024);
-    let row = scene.honest.produce("orders", 0, &batch(Codec::None, &[&large]));
+    let row = scene.honest.produce(TOPIC, 0, &batch(Codec::None, &[&large]));
     assert_eq!(row.error_code, KafkaError::NONE);
     scene.records += 1;
     drop(stalled);

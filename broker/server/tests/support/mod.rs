@@ -4,6 +4,7 @@
 
 pub mod kafka;
 pub mod log;
+pub mod scene;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
