@@ -1,4 +1,5 @@
 """The table of docs/clients.md: a row a client, a column a feature."""
+import json
 import os
 
 import features
@@ -8,7 +9,7 @@ DOCUMENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 
-def shown(results, broker, asked):
+def shown(results):
     clients = list(dict.fromkeys(client for client, _ in results.cells))
     columns = ["version", *CODECS, "reads", *features.FEATURES]
     titles = {"none": "no codec", "reads": "reads the others"}
@@ -22,13 +23,21 @@ def shown(results, broker, asked):
     return "\n".join(lines)
 
 
-def write(text, results):
+def differences(path):
+    """The numbered list of what differs from Kafka, and why."""
+    with open(path) as file:
+        found = json.load(file)
+    return "\n".join(f"{number}. *{one['feature']}*, {one['step']}: {one['why']}" for number, one in enumerate(found, 1))
+
+
+def write(text, differs):
     with open(DOCUMENT, "w") as document:
         document.write(f"""# Kafka clients and what of them works
 
 Written by `ci/clients --all`; not edited by hand. Every client runs unmodified, against one ouzel with an empty data
-directory. `yes`: each outcome was the one that the same client has with Apache Kafka {install.KAFKA}. `–`: the client has no such
-thing. `fails`: it differs. `skipped`: the client could not be installed where this was written.
+directory. `yes`: each outcome was the one that the same client has with Apache Kafka {install.KAFKA}; with numbers: but for these
+differences, which stand below and are checked as well. `–`: the client has no such thing. `fails`: it differs. `skipped`: the
+client could not be installed where this was written.
 
 - *no codec*: 100,000 records in 4 partitions; *gzip* to *zstd*: 2,000 records each. All of them read back by every other
   client; keys, values, headers, timestamps, offsets and the partition of each key are what the generator says. kcat and
@@ -37,6 +46,10 @@ thing. `fails`: it differs. `skipped`: the client could not be installed where t
 - The other columns are lists of steps, in `ci/clients.d/features.py`, whose outcomes stand in `ci/clients.d/expected.json`.
 
 {text}
+
+## Where ouzel answers otherwise than Kafka
+
+{differences(differs)}
 
 Consumers are given their partitions; groups are not part of this table yet.
 """)
