@@ -10,8 +10,8 @@ use ouzel_broker::PeerLimits;
 use ouzel_protocol::Codec;
 use ouzel_protocol::kafka::sample::Sampler;
 use ouzel_protocol::kafka::{
-    ApiKey, ApiVersionsReply, KafkaError, Message, MetadataReply, MetadataRequest, Request, RequestHeader,
-    append_request, decode_reply_header,
+    ApiKey, ApiVersionsReply, KafkaError, Message, MetadataReply, MetadataRequest, MetadataRequestTopic, Request,
+    RequestHeader, append_request, decode_reply_header,
 };
 use support::kafka::{KafkaClient, batch, fetch_request, produce_request, read_frame, row_of_produce};
 use support::scene::{Scene, TOPIC, patient};
@@ -195,6 +195,23 @@ fn tagged_fields_that_nobody_knows_are_passed_over_however_many_they_are() {
         drop(stream);
         scene.recovers();
     }
+    scene.ends();
+}
+
+#[test]
+fn a_topic_that_is_asked_for_a_hundred_thousand_times_is_described_once() {
+    let mut scene = Scene::start(patient());
+    // Two thousand partitions take some forty kilobytes, so that all answers together would take four gigabytes.
+    scene.witness.created("wide", 2_000, &[]);
+    for version in [0, 9] {
+        let wide = MetadataRequestTopic { name: Some("wide"), ..MetadataRequestTopic::default() };
+        let topics = Some((0..100_000).map(|_| wide.clone()).collect());
+        let reply = scene.honest.ask(version, &MetadataRequest { topics, ..MetadataRequest::default() });
+        let topics: Vec<usize> =
+            reply.decode::<MetadataReply<'_>>().topics.iter().map(|topic| topic.partitions.len()).collect();
+        assert_eq!(topics, [2_000]);
+    }
+    assert_eq!(scene.witness.metadata(Some(&vec!["wide"; 100_000])).topics.len(), 1);
     scene.ends();
 }
 

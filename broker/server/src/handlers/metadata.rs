@@ -1,6 +1,7 @@
 //! Metadata: the nodes with the port of each shard, and the topics with the owner of each partition, so that a client
 //! can talk to the owner directly.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 
@@ -25,7 +26,11 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
     let image = state.topics.image();
     let topics = match &asked.topics {
         None => image.topics().map(|topic| known(topic)).collect(),
-        Some(names) => names.iter().map(|name| named(&image, name)).collect(),
+        Some(names) => {
+            // Each once: an answer may be thousands of times as long as its question.
+            let mut seen = BTreeSet::new();
+            names.iter().filter(|name| seen.insert(name.as_str())).map(|name| named(&image, name)).collect()
+        }
     };
     let host = advertised_host(state.addresses.native.ip(), connection.peer).to_string();
     let node = NodeInfo {

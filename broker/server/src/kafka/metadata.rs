@@ -1,6 +1,7 @@
 //! Metadata: the broker, and topics with their partitions. Creates a topic that is asked for and is not there, where the
 //! request and the configuration allow it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,9 +38,13 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
         Some(topics) if topics.is_empty() && request.version == EMPTY_IS_ALL => all(state).await,
         Some(topics) => {
             names::look_up(state, topics.iter().filter_map(|topic| topic.name)).await;
-            let mut found = Vec::with_capacity(topics.len());
+            // Each once, as Kafka does: an answer may be thousands of times as long as its question.
+            let mut seen = BTreeSet::new();
+            let mut found = Vec::new();
             for topic in topics {
-                found.push(find(state, &topic, asked.allow_auto_topic_creation).await);
+                if seen.insert((topic.name, topic.topic_id)) {
+                    found.push(find(state, &topic, asked.allow_auto_topic_creation).await);
+                }
             }
             found
         }

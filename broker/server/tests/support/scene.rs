@@ -29,7 +29,7 @@ pub const TOPIC: &str = "honest";
 pub struct Scene {
     pub broker: RunningBroker,
     pub honest: KafkaClient,
-    witness: Client,
+    pub witness: Client,
     pub records: i64,
     _directory: TempDir,
 }
