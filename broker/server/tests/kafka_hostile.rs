@@ -5,21 +5,24 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
 
 use ouzel_broker::PeerLimits;
 use ouzel_protocol::Codec;
 use ouzel_protocol::kafka::sample::Sampler;
 use ouzel_protocol::kafka::{
-    ApiKey, ApiVersionsReply, KafkaError, Message, MetadataReply, MetadataRequest, MetadataRequestTopic, Request,
-    RequestHeader, append_request, decode_reply_header,
+    ApiKey, ApiVersionsReply, FetchRequest, KafkaError, Message, MetadataReply, MetadataRequest, MetadataRequestTopic,
+    Request, RequestHeader, append_request, decode_reply_header,
 };
-use support::kafka::{KafkaClient, batch, fetch_request, produce_request, read_frame, row_of_produce};
+use support::kafka::{KafkaClient, batch, fetch_request, produce_request, read_frame, row_of_fetch, row_of_produce};
 use support::scene::{Scene, TOPIC, patient};
 use support::{ends, log};
 
 const MIB: usize = 1024 * 1024;
 /// A limit that a test waits for.
 const SOON_MS: u64 = 100;
+/// Long enough for any machine: a test that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECTIONS: usize = 10_000;
 /// Kept for the broker's files, the test and whatever else is open.
 const SPARE_FILES: usize = 500;
@@ -293,6 +296,37 @@ fn frames_that_stop_within_their_body_are_closed_when_others_need_the_memory() {
     assert_eq!(row.error_code, KafkaError::NONE);
     scene.records += 1;
     drop(stalled);
+    scene.ends();
+}
+
+#[test]
+fn whoever_takes_no_replies_is_closed_when_its_time_is_up_and_a_long_poll_is_not() {
+    let mut scene = Scene::start(PeerLimits { wait_ms: SOON_MS, ..patient() });
+    let value = "x".repeat(500 * 1024);
+    scene.honest.create("large");
+    for offset in 0..20 {
+        assert_eq!(scene.honest.produce("large", 0, &batch(Codec::None, &[&value])).base_offset, offset);
+    }
+    let mut poller = KafkaClient::connect(&scene.broker);
+    poller.send(11, &fetch_request("large", 0, 20, 60_000));
+    let mut greedy = KafkaClient::connect(&scene.broker);
+    let peer = log::name(&greedy.stream);
+    for _ in 0..60 {
+        greedy.send(11, &FetchRequest { max_bytes: 8 << 20, ..fetch_request("large", 0, 0, 0) });
+    }
+    let limit = Instant::now() + PATIENCE;
+    // Its time is up, or, where the memory is short by then, that of others is.
+    while !["does not take its replies", "replies are hardly taken"]
+        .iter()
+        .any(|why| log::line_about(peer).contains(why))
+    {
+        assert!(Instant::now() < limit, "it keeps its replies waiting: {:?}", log::line_about(peer));
+        scene.serves();
+    }
+    assert!(ends(&mut greedy.stream));
+    assert_eq!(scene.honest.produce("large", 0, &batch(Codec::None, &["late"])).base_offset, 20);
+    assert!(!row_of_fetch(&poller.receive(ApiKey::Fetch, 11)).1.is_empty());
+    drop((poller, greedy));
     scene.ends();
 }
 
