@@ -93,4 +93,4 @@ pub use producer::Producer;
 pub use record::Record;
 
 pub use ouzel_protocol as protocol;
-pub use ouzel_protocol::{Codec, Dialect, Durability, ErrorCode, Offset, PartitionIndex, TopicId};
+pub use ouzel_protocol::{ClusterId, Codec, Dialect, Durability, ErrorCode, Offset, PartitionIndex, TopicId};
