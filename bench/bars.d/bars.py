@@ -170,11 +170,21 @@ def judge_costs(rounds):
     return verdict(is_met, text)
 
 
+def judge_wires(rounds):
+    """Both generators may be what bounds the rate: CPU is compared, at one rate (rule M1)."""
+    ratio = median(rounds, lambda samples: samples["both-wires"]["kafka_cpu_s_per_gb"] / samples["both-wires"]["native_cpu_s_per_gb"])
+    kafka = median(rounds, lambda samples: samples["both-wires"]["kafka_cpu_s_per_gb"])
+    native = median(rounds, lambda samples: samples["both-wires"]["native_cpu_s_per_gb"])
+    rate = median(rounds, lambda samples: samples["both-wires"]["rate"])
+    return verdict(ratio <= 1.2, f"{ratio:.2f} x ({kafka:.2f} of {native:.2f} s/GB at {rate:.0f} records/s)")
+
+
 BARS = [
     Bar("partitions-1024", ">= 0.8 x one partition", ("produce-1", "produce-1024"), judge_compared("produce-1024", "produce-1", 0.8)),
     Bar("partitions-10000", ">= 0.5 x one partition", ("produce-1", "produce-10000"), judge_compared("produce-10000", "produce-1", 0.5)),
     Bar("device", ">= 0.7 x fio or CPU-bound, <= 2.1 x", ("fio-write", "produce-16k", "parts"), judge_device),
     Bar("cpu", "<= 1.5 x parts alone", ("parts", "produce-64k"), judge_cpu),
+    Bar("kafka-wire", "<= 1.2 x native CPU/GB", ("both-wires",), judge_wires),
     Bar("tail-fetch", ">= 0.7 x bare loopback", ("loopback", "fetch-tail"), judge_tail_fetch),
     Bar("catch-up", ">= 0.7 x fio read", ("fio-read", "fetch-disk"), judge_catch_up),
     Bar("pipelining", ">= 0.8 x 16 connections", ("produce-16-connections", "produce-1-connection"),

@@ -77,7 +77,7 @@ class Machine:
         """Path of a release build of an example; built once."""
         key = (package, name, features)
         if key not in self.examples:
-            source = {"ouzel-runtime": "runtime", "ouzel-bench": "bench"}[package]
+            source = {"ouzel-runtime": "runtime", "ouzel-bench": "bench", "ouzel-broker-clients": "broker/clients"}[package]
             if not os.path.exists(f"{source}/examples/{name}.rs"):
                 raise Missing(f"{source}/examples/{name}.rs is not there")
             flags = ["--features", ",".join(features)] if features else []
@@ -106,7 +106,7 @@ class Serve:
         if "native" not in fields:
             self.kill()
             raise Missing("the broker did not become ready")
-        self.native, self.pid = fields["native"], self.child.pid
+        self.native, self.kafka, self.pid = fields["native"], fields["kafka"], self.child.pid
 
     def __enter__(self):
         return self

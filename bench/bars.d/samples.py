@@ -191,6 +191,27 @@ def tail_under_backfill(machine, _):
         shutil.rmtree(data_dir)
 
 
+def both_wires(machine, _):
+    """librdkafka as fast as it can, then the native client at that rate, with as many requests of as many bytes in flight."""
+    program = machine.example("ouzel-broker-clients", "librdkafka_produce")
+    data_dir = directory_of(machine)
+    seconds = 2 * machine.seconds
+    try:
+        with Serve(machine, data_dir, "--set", f"journal.bytes.max={machine.journal_mib}MiB") as broker:
+            # Three rounds of the journal first (rule M2).
+            broker.bench("produce", "--partitions", 1, "--records", 3 * machine.journal_mib * 1024)
+            before = broker.cpu_s()
+            sent = json.loads(run([program, broker.kafka, seconds], core=GENERATOR_CORE))
+            kafka_cpu_s = broker.cpu_s() - before
+            rate = int(sent["records"] / sent["seconds"])
+            native = broker.bench("produce", "--partitions", 1, "--batch-bytes", "64KiB", "--connections", 1, "--in-flight", 5,
+                                  "--rate", rate, "--seconds", seconds)
+        return {"kafka_cpu_s_per_gb": kafka_cpu_s / (sent["records"] * RECORD_BYTES / 1e9), "rate": rate,
+                "native_cpu_s_per_gb": native["broker_cpu_s_per_gb"], "native_rate": native["records_per_s"]}
+    finally:
+        shutil.rmtree(data_dir)
+
+
 SAMPLES = {
     "produce-1": produce_over(1),
     "produce-1024": produce_over(1024),
@@ -217,4 +238,5 @@ SAMPLES = {
     "hold-readers": hold("slow-reader", 200, fill_records=1_000_000),
     "produce-memory": produce_memory,
     "tail-under-backfill": tail_under_backfill,
+    "both-wires": both_wires,
 }

@@ -65,8 +65,8 @@ def main():
                 half = half or taken["records_s"] / 2
                 samples[name].append(taken)
                 print(f"round {number + 1}, {name}: {taken['mib_s']:.0f} MB/s, {taken['cpu_s_gb']:.2f} s/GB, p99 {taken['p99_ms']:.0f} ms "
-                      f"at {half:.0f} records/s, first message after {taken['first_s']:.2f} s, {taken['resident_mib']:.0f} MiB, "
-                      f"generator {taken['generator_share'] * 100:.0f} % of its core", flush=True)
+                      f"at {half:.0f} records/s (generator {taken['half_share'] * 100:.0f} %), first message after {taken['first_s']:.2f} s, {taken['resident_mib']:.0f} MiB, "
+                      f"generator {taken['generator_share'] * 100:.0f} % of its core at full rate", flush=True)
                 brokers.remove(place)
     return judged(asked, samples)
 
