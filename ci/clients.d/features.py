@@ -44,6 +44,9 @@ class Steps:
                 return f"error {error['code']}"
             # What the client says itself, without what differs from run to run.
             text = error["text"].replace(self.prefix, "TOPIC").replace(self.client.bootstrap, "BROKER")
+            # librdkafka passes the broker's refusal on, or makes it its own where that came before the message.
+            text = re.sub(r"% ERROR: Failed to produce message \(\d+ bytes\): Local: Unknown topic",
+                          "% Delivery failed for message: Broker: Invalid topic", text)
             return "error: " + re.sub(r"0x[0-9a-f]+|\b\d{5,}\b", "N", text.partition("\n")[0])[:160]
         return show(reply["ok"])
 

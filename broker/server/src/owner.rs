@@ -338,7 +338,7 @@ async fn delete_records_of(state: &ShardState, at: PartitionRef, to: Option<Offs
 
 /// What a person wants to know of each partition.
 pub(crate) fn status(state: &ShardState, rows: &[PartitionRef]) -> Vec<PartitionStatus> {
-    let state_word = if state.store.poisoned().is_some() { "poisoned" } else { "online" };
+    let (state_word, _) = shard_status::log_state(&state.store.stats());
     let of_row = |at: &PartitionRef| {
         let id = state.topics.owned(*at).ok()?.partition_id;
         Some(PartitionStatus {

@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 use ouzel_protocol::ShardIndex;
 use ouzel_protocol::native::{Api, Counter, DescribedShard, counters};
+use ouzel_storage::StoreStats;
 
 use crate::shard::ShardState;
 
@@ -34,14 +35,19 @@ pub(crate) fn uptime_ms(state: &ShardState) -> u64 {
     u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// State of this shard's log in a word, which its partitions share, and why it is so.
+pub(crate) fn log_state(stats: &StoreStats) -> (&'static str, String) {
+    match &stats.poisoned {
+        Some(reason) => ("poisoned", reason.clone()),
+        None if stats.disk_full => ("disk-full", "appends are refused until there is space".to_owned()),
+        None => ("online", String::new()),
+    }
+}
+
 /// State and counters of this shard.
 pub(crate) fn describe(state: &ShardState) -> DescribedShard {
     let stats = state.store.stats();
-    let (word, reason) = match stats.poisoned {
-        Some(reason) => ("poisoned", reason),
-        None if stats.disk_full => ("disk-full", "appends are refused until there is space".to_owned()),
-        None => ("online", String::new()),
-    };
+    let (word, reason) = log_state(&stats);
     let named = [
         (counters::PAYLOAD_BYTES, stats.payload_bytes),
         (counters::JOURNAL_BYTES, stats.journal_bytes),

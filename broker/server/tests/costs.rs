@@ -5,6 +5,7 @@
 mod support;
 
 use std::alloc::System;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use ouzel_broker::BrokerConfig;
@@ -12,6 +13,7 @@ use ouzel_protocol::native::{Api, FetchPartition, FetchRequest, ProducePartition
 use ouzel_protocol::{BatchBuilder, Codec, CorrelationId, Dialect, Offset, PartitionIndex, TopicId};
 use ouzel_runtime::ExecutorKind;
 use ouzel_runtime::counting::{CountingAllocator, Counts, counts, exempt_this_thread};
+use support::kafka::{self, KafkaClient};
 use support::{Client, config, directory, try_start};
 
 #[global_allocator]
@@ -68,6 +70,19 @@ fn fetch(client: &mut Client, topic: TopicId, partition: u32, bytes: usize) -> C
     exchange(client, &frame, bytes as u64, |body| assert!(body.len() >= bytes / 2, "records came"))
 }
 
+/// The same offset again and again through the Kafka protocol, in no session: copies for each byte of records that was sent.
+fn fetch_by_kafka(client: &mut KafkaClient, topic: &str, bytes: usize) -> f64 {
+    let mut before = counts();
+    for round in 0..WARM_COUNT + COUNT {
+        if round == WARM_COUNT {
+            before = counts();
+        }
+        let (_, records) = client.fetch(topic, 0, 0);
+        assert_eq!(records.len(), bytes, "the whole batch came");
+    }
+    per_request(before, counts(), COUNT * bytes as u64).copies
+}
+
 fn exchange(client: &mut Client, frame: &[u8], payload_bytes: u64, check: impl Fn(&[u8])) -> Cost {
     let mut before = counts();
     for round in 0..WARM_COUNT + COUNT {
@@ -88,7 +103,8 @@ fn the_steady_paths_neither_allocate_for_records_nor_copy_more_than_they_must() 
     // Files of the journal are given back several times meanwhile, but not after every few requests, as in a tiny one, where
     // remainders that are carried forward would be a share of all copies.
     let journal_bytes_max = 2 * 64 * 1024 * 1024;
-    let on_own = BrokerConfig { executor: ExecutorKind::Own, journal_bytes_max, ..config(dir.path(), 2) };
+    let kafka = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let on_own = BrokerConfig { executor: ExecutorKind::Own, journal_bytes_max, kafka, ..config(dir.path(), 2) };
     let broker = try_start(on_own).expect("the broker starts");
     let ports = broker.addresses().shards.clone();
     let mut owner = Client::connect(ports[0]);
@@ -104,11 +120,18 @@ fn the_steady_paths_neither_allocate_for_records_nor_copy_more_than_they_must() 
     let fetch_bytes = whole.len();
     let fetched = fetch(&mut owner, read, 0, fetch_bytes);
     let across = fetch(&mut other, read, 0, fetch_bytes);
+    // Two connections, for whichever shards take them: the owner sends what it keeps, another one what it was given.
+    let wire = kafka::batch(Codec::None, &["v".repeat(60 * 1024).as_str()]);
+    let mut readers = [KafkaClient::connect(&broker), KafkaClient::connect(&broker)];
+    readers[0].create("wire");
+    readers[0].produce("wire", 0, &wire);
+    let by_kafka =
+        readers.map(|mut reader| fetch_by_kafka(&mut reader, "wire", wire.len())).into_iter().fold(0.0, f64::max);
     let per_record = (many.allocations - few.allocations).max(0.0) / 59.0;
     println!(
         "costs {{\"allocations_per_record\":{per_record:.3},\"allocations_produce_small\":{:.2},\
          \"allocations_produce\":{:.2},\"allocations_fetch\":{:.2},\"copies_produce_small\":{:.2},\"copies_produce\":{:.2},\
-         \"copies_fetch\":{:.2},\"copies_fetch_across\":{:.2}}}",
+         \"copies_fetch\":{:.2},\"copies_fetch_across\":{:.2},\"copies_fetch_by_kafka\":{by_kafka:.2}}}",
         small.allocations,
         many.allocations,
         fetched.allocations,
@@ -126,5 +149,6 @@ fn the_steady_paths_neither_allocate_for_records_nor_copy_more_than_they_must() 
     assert!(per_record <= 0.01, "{per_record} allocations a record");
     assert!(fetched.allocations <= 2.0, "{fetched:?}");
     assert!(small.copies <= 2.02 && few.copies <= 2.02 && many.copies <= 2.02, "{small:?} {few:?} {many:?}");
+    assert!(by_kafka <= 1.0, "{by_kafka} copies of each byte that Kafka's clients are sent");
     assert!(fetched.copies <= 0.0 && across.copies <= 1.0, "{fetched:?} {across:?}");
 }
