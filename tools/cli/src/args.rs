@@ -171,7 +171,8 @@ pub(crate) struct TopicCreateArgs {
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) replication_factor: Option<u16>,
     /// Configuration of the topic, may be repeated: ouzel.durability (disk, written), ouzel.flush.interval.ms,
-    /// segment.bytes, max.message.bytes
+    /// segment.bytes, max.message.bytes, message.timestamp.type (CreateTime, LogAppendTime), and what Kafka's tools set;
+    /// `ouzel topic describe` shows every key
     #[arg(long = "config", value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub(crate) configs: Vec<(String, String)>,
     /// Succeed if the topic is already there
