@@ -41,7 +41,7 @@ def taken(broker, jars, client, asked, half):
         figures["cpu_s_gb"] = (broker.cpu_s() - before) / (figures["records"] * RECORD_BYTES / 1e9)
         figures["resident_mib"] = broker.resident_mib()
         rate = int(half or figures["records_s"] / 2)
-        half_load = perf(broker, jars, "bench", rate * asked.seconds, rate, PRODUCER, warm_up_records=rate * 3)
+        half_load = perf(broker, jars, "bench", rate * asked.seconds, rate, PRODUCER, warm_up_records=rate * 10)
         figures |= {"p99_ms": half_load["p99_ms"], "half_share": half_load["generator_share"]}
         return figures
     finally:
