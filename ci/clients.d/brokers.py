@@ -90,11 +90,11 @@ class Ouzel(Broker):
 
     def __init__(self, binary, directory, shards=1, extra=(), **rest):
         super().__init__(directory, **rest)
-        self.binary, self.shards, self.extra, self.native = os.path.abspath(binary), shards, list(extra), free_port()
+        self.binary, self.shards, self.extra = os.path.abspath(binary), shards, list(extra)
 
     def command(self):
         return [self.binary, "serve", "--data-dir", os.path.join(self.directory, "data"), "--kafka", self.bootstrap,
-                "--native", f"127.0.0.1:{self.native}", "--admin", "127.0.0.1:0", "--shards", str(self.shards), *self.extra]
+                "--native", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", str(self.shards), *self.extra]
 
 
 class Started(Broker):
