@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ack;
 mod admission;
 mod block_checksums;
 mod commit;
@@ -13,6 +14,7 @@ mod core;
 mod error;
 mod flush;
 pub mod format;
+mod handle;
 mod journal;
 mod memory;
 pub mod metadata_log;
@@ -32,12 +34,14 @@ mod store;
 mod truncate;
 mod view;
 
+pub use ack::{Ack, Appended};
 pub use admission::Reservation;
 pub use config::{PartitionConfig, SEGMENT_DESCRIPTORS, StoreConfig};
 pub use core::StoreStats;
 pub use error::StorageError;
+pub use handle::PartitionHandle;
 pub use producers::ProducerLimits;
 pub use read::ReadPlan;
 pub use recover::{AssignedIds, CommittedStart, CutReport, Recovered, RecoveryReport, recover, retire_old};
 pub use replay::{RecoveredPartition, RecoveredSegment};
-pub use store::{Ack, Appended, PartitionHandle, Store};
+pub use store::Store;

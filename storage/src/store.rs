@@ -6,16 +6,15 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::path::Path;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use ouzel_protocol::batch::BatchHeader;
 use ouzel_protocol::{Durability, Incarnation, LeaderEpoch, Offset, PartitionId, ShardIndex};
 use ouzel_runtime::{ChunkLedger, Shard, SharedSlice, TailChunk, prefetch};
 
+use crate::ack::{Ack, Appended};
 use crate::admission::Reservation;
 use crate::commit::commit_loop;
 use crate::config::{BLOCK, PartitionConfig, SEGMENT_BYTES_LIMIT, StoreConfig};
@@ -24,7 +23,8 @@ use crate::error::StorageError;
 use crate::flush::{FLUSHERS, flush_partition, flusher};
 use crate::format::commit::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 use crate::format::producers::ProducerSnapshot;
-use crate::journal::{self, AckLevel, Journal, JournalFile, QueuedEntry};
+use crate::handle::PartitionHandle;
+use crate::journal::{self, Journal, JournalFile, QueuedEntry};
 use crate::memory::reclaimer;
 use crate::partition::{Partition, Phase, Segment};
 use crate::read::{self, ReadPlan};
@@ -36,26 +36,6 @@ use crate::truncate::{self, batch_refs};
 
 pub(crate) type SharedPartition = Rc<RefCell<Partition>>;
 
-/// An open partition, looked up once for several steps on it. Does not keep it open.
-#[derive(Clone)]
-pub struct PartitionHandle(SharedPartition);
-
-impl PartitionHandle {
-    /// An append follows, after other things: its memory is asked for. [`Store::find`] did the same for the partition's
-    /// own, so leave time between the two.
-    pub fn expect_append(&self, bytes: usize) {
-        if let Ok(partition) = self.0.try_borrow() {
-            partition.prefetch_append(bytes);
-        }
-    }
-}
-
-impl std::fmt::Debug for PartitionHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PartitionHandle").finish_non_exhaustive()
-    }
-}
-
 /// A few bytes as shared memory: the prefixes of journal entries.
 pub(crate) fn shared_bytes(bytes: &[u8]) -> SharedSlice {
     let mut chunk = TailChunk::with_capacity(bytes.len().max(1).next_multiple_of(BLOCK));
@@ -66,61 +46,6 @@ pub(crate) fn shared_bytes(bytes: &[u8]) -> SharedSlice {
 /// One shard's storage.
 #[derive(Clone)]
 pub struct Store(Rc<Core>);
-
-/// Where a batch landed, and the future of its acknowledgement.
-#[derive(Debug)]
-pub struct Appended {
-    /// Offset of its first record.
-    pub base_offset: Offset,
-    /// Offset of its last record.
-    pub last_offset: Offset,
-    /// First offset that the partition keeps.
-    pub log_start: Offset,
-    /// Resolves when the partition's durability level holds.
-    pub ack: Ack,
-}
-
-/// Resolves to the level that now holds, or to why it never will. Dropping it changes nothing about the batch.
-pub struct Ack {
-    core: Rc<Core>,
-    index: u64,
-    durability: Durability,
-}
-
-impl std::fmt::Debug for Ack {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ack").field("index", &self.index).field("durability", &self.durability).finish_non_exhaustive()
-    }
-}
-
-impl Ack {
-    /// The level it waits for.
-    #[must_use]
-    pub fn durability(&self) -> Durability {
-        self.durability
-    }
-}
-
-impl Future for Ack {
-    type Output = Result<Durability, StorageError>;
-
-    fn poll(self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<Self::Output> {
-        let level = match self.durability {
-            Durability::Disk => AckLevel::Durable,
-            Durability::Written => AckLevel::Written,
-        };
-        if self.core.journal.poll_reached(self.index, level, ctx.waker()) {
-            return Poll::Ready(Ok(self.durability));
-        }
-        if let Some(error) = self.core.poisoned() {
-            return Poll::Ready(Err(error));
-        }
-        if self.core.journal_ended.get() {
-            return Poll::Ready(Err(StorageError::Closing));
-        }
-        Poll::Pending
-    }
-}
 
 impl Store {
     /// Opens the storage of one shard for a new start of the node: a fresh journal directory that holds the tails of

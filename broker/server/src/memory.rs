@@ -1,6 +1,6 @@
 //! The memory of one shard's connections, each part with its permits: bodies being received, records on their way out,
-//! other replies, fetch sessions. Owns the permits and says where they are short; what the parts may be is `config.rs`. Whoever cannot
-//! have memory waits, in order; nothing is allocated before its permit. Lives on the connections' shard.
+//! other replies, fetch sessions. Owns the permits and says where they are short; what the parts may be is `config.rs`.
+//! Whoever cannot have memory waits, in order; nothing is allocated before its permit. Lives on the connections' shard.
 //!
 //! A body of up to [`BODY_BEGIN_BYTES`](crate::limits::BODY_BEGIN_BYTES) takes its permit from a part of its own, and so does
 //! the beginning of a larger one; only what has begun to arrive may ask for the rest. So a frame whose header alone was

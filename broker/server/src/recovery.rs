@@ -150,7 +150,8 @@ pub(crate) async fn recover(
     Ok(NodeRecovered { summary, incarnation, shards })
 }
 
-/// Commits what the cluster is called, where it is called nothing yet, and `NodeStarted`: from here on the new journals count, and every epoch is raised (rule J10).
+/// Names the cluster where it has no name yet, and commits `NodeStarted`: from here on the new journals count, and every epoch is
+/// raised (rule J10).
 pub(crate) async fn commit_start(
     plane: &mut MetadataPlane,
     setup: &ShardSetup,
