@@ -2,7 +2,7 @@
 //! written to a file ([`AlignedRead`]). Never shares memory; shared append-only memory is in `tail.rs`. An `AlignedBuf` may
 //! move between cores; a pool and what came out of it stay on theirs.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -39,6 +39,27 @@ impl AlignedBuf {
         let ptr = unsafe { alloc_zeroed(layout) };
         let Some(ptr) = NonNull::new(ptr) else { handle_alloc_error(layout) };
         Self { ptr, bytes, capacity: bytes }
+    }
+
+    /// As [`zeroed`](Self::zeroed), but nobody has written to the memory yet: for a read that fills it.
+    ///
+    /// # Safety
+    /// The caller lets nobody see the bytes (this type dereferences to them) before each of them was written, by the kernel or
+    /// by [`zero_from`](Self::zero_from).
+    pub(crate) unsafe fn unwritten(bytes: usize) -> Self {
+        let bytes = bytes.max(1).next_multiple_of(ALIGN);
+        let layout = Self::layout(bytes);
+        // SAFETY: the layout's size is at least `ALIGN`, so it is not zero.
+        let ptr = unsafe { alloc(layout) };
+        let Some(ptr) = NonNull::new(ptr) else { handle_alloc_error(layout) };
+        Self { ptr, bytes, capacity: bytes }
+    }
+
+    /// Writes zeros from `start` to the end, without looking at what is there.
+    pub(crate) fn zero_from(&mut self, start: usize) {
+        let start = start.min(self.capacity);
+        // SAFETY: `start` lies within the allocation of `capacity` bytes, and `&mut self` makes this the only reference.
+        unsafe { self.ptr.as_ptr().add(start).write_bytes(0, self.capacity - start) }
     }
 
     /// Length in bytes, a multiple of [`ALIGN`].
@@ -86,7 +107,7 @@ impl AlignedBuf {
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
-        // SAFETY: `ptr` came from `alloc_zeroed` with this very layout, and only this owner frees it.
+        // SAFETY: `ptr` came from the allocator with this very layout, and only this owner frees it.
         unsafe { dealloc(self.ptr.as_ptr(), Self::layout(self.capacity)) }
     }
 }
@@ -94,8 +115,8 @@ impl Drop for AlignedBuf {
 impl Deref for AlignedBuf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `ptr` covers `bytes` initialised bytes (zeroed at the start) that live as long as `self`; whoever else
-        // may write to them (the kernel) owns the `AlignedBuf` while it does.
+        // SAFETY: `ptr` covers `bytes` initialised bytes (zeroed at the start, or as `unwritten` asks of its caller) that live
+        // as long as `self`; whoever else may write to them (the kernel) owns the `AlignedBuf` while it does.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.bytes) }
     }
 }

@@ -102,6 +102,25 @@ impl File {
         self.inner.read(buf, bytes, offset).await
     }
 
+    /// Reads up to `bytes` bytes at `offset`, both multiples of [`ALIGN`], into memory of its own, which nobody has to clear first
+    /// (clearing was 12 % of a shard's cycles while consumers caught up). Returns it with the count, short only at the
+    /// end of the file; what lies behind the count is zeros. Dropping the future keeps the memory until the kernel is done with it.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub async fn read_new(&self, bytes: usize, offset: u64) -> io::Result<(usize, AlignedBuf)> {
+        // SAFETY: the buffer is seen again only below, when the read has filled `count` bytes and the rest is zeroed.
+        let buf = match self.inner.handle {
+            Handle::Ring { .. } => unsafe { AlignedBuf::unwritten(bytes) },
+            Handle::Sim(_) => AlignedBuf::zeroed(bytes),
+        };
+        check_aligned(buf.as_raw(), bytes, offset)?;
+        let (result, mut buf) = self.inner.read(buf, bytes, offset).await;
+        let count = result?;
+        buf.zero_from(count);
+        Ok((count, buf))
+    }
+
     /// Makes all data of completed writes, and the length, durable. Writes still in flight may be missed.
     ///
     /// # Errors
@@ -327,8 +346,8 @@ impl FileInner {
             if length == 0 {
                 break Ok(start as u64);
             }
-            // Within the buffer: `bytes` was checked against its length.
-            let target = buf[start..start + length].as_mut_ptr();
+            // Within the buffer: `bytes` was checked against its length. No slice is made: its bytes may be unwritten yet.
+            let target = buf.as_raw().wrapping_add(start);
             let entry = opcode::Read::new(fd, target, length as u32).offset(offset + start as u64).build();
             let (result, keep) = run(driver, entry, Keep::FileRead { buf, file: Rc::clone(self) }).await;
             let Keep::FileRead { buf: returned, .. } = keep else {

@@ -94,8 +94,8 @@ impl JournalScan {
     /// The bytes of an accepted commit, checked again.
     pub(crate) async fn read(&self, commit: &CommitRef) -> Result<AlignedBuf, StorageError> {
         let file = &self.files[commit.file];
-        let (read, buf) = file.file.read_at(AlignedBuf::zeroed(commit.bytes), commit.bytes, commit.position).await;
-        let read = read.map_err(|error| StorageError::io("read journal", &file.path, error))?;
+        let read = file.file.read_new(commit.bytes, commit.position).await;
+        let (read, buf) = read.map_err(|error| StorageError::io("read journal", &file.path, error))?;
         let same = matches!(parse_commit(&buf), Ok(parsed) if parsed.header().checksum == commit.checksum);
         if read < commit.bytes || !same {
             return Err(StorageError::Corrupt {

@@ -267,8 +267,8 @@ impl OpenSegment {
         };
         let (start, end) = (u64::from(first.position), last.end());
         let bytes = (end - start) as usize;
-        let (read, buf) = self.data.read_at(AlignedBuf::zeroed(bytes), bytes.next_multiple_of(BLOCK), start).await;
-        let read = read.map_err(|error| StorageError::io("read segment", &self.path, error))?;
+        let read = self.data.read_new(bytes.next_multiple_of(BLOCK), start).await;
+        let (read, buf) = read.map_err(|error| StorageError::io("read segment", &self.path, error))?;
         if read < bytes {
             return Err(self.corrupt(start + read as u64, format!("file ends {} bytes early", bytes - read)));
         }
@@ -332,7 +332,6 @@ pub(crate) async fn read_all(file: &File, path: &Path) -> Result<Vec<u8>, Storag
         return Ok(Vec::new());
     }
     let padded = bytes.next_multiple_of(BLOCK);
-    let (read, buf) = file.read_at(AlignedBuf::zeroed(padded), padded, 0).await;
-    let read = read.map_err(|error| StorageError::io("read file", path, error))?;
+    let (read, buf) = file.read_new(padded, 0).await.map_err(|error| StorageError::io("read file", path, error))?;
     Ok(buf[..read.min(bytes)].to_vec())
 }

@@ -60,6 +60,27 @@ fn a_file_that_ends_inside_a_block_gives_a_short_read() {
 }
 
 #[test]
+fn new_memory_holds_what_was_read_and_zeros_behind_it() {
+    on_shard(|shard, dir| async move {
+        let path = dir.join("odd");
+        std::fs::write(&path, vec![9_u8; ALIGN + 100]).expect("written");
+        let file = shard.fs().open(&path, OpenMode::Read).await.expect("opened");
+        for _ in 0..4 {
+            // Memory that is likely to come back with this in it.
+            let mut used = AlignedBuf::zeroed(4 * ALIGN);
+            used.fill(0xff);
+            drop(used);
+            let (count, buf) = file.read_new(4 * ALIGN, 0).await.expect("read");
+            assert_eq!((count, buf.len()), (ALIGN + 100, 4 * ALIGN));
+            assert!(buf[..count].iter().all(|byte| *byte == 9) && buf[count..].iter().all(|byte| *byte == 0));
+        }
+        let (count, buf) = file.read_new(ALIGN, 64 * ALIGN as u64).await.expect("beyond the end");
+        assert!(count == 0 && buf.iter().all(|byte| *byte == 0));
+        assert_eq!(file.read_new(100, 0).await.expect_err("length").kind(), ErrorKind::InvalidInput);
+    });
+}
+
+#[test]
 fn misaligned_transfers_are_refused_and_leave_the_file_usable() {
     on_shard(|shard, dir| async move {
         let file = shard.fs().open(&dir.join("a"), OpenMode::Create).await.expect("created");
