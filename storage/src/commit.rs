@@ -123,6 +123,7 @@ async fn commit(
     let sync_by = effects.iter().map(|effect| effect.sync_by.unwrap_or(now)).min().unwrap_or(now);
     unsynced.sync_by = Some(unsynced.sync_by.map_or(sync_by, |earlier| earlier.min(sync_by)));
     if let Some(last) = effects.last() {
+        core.committed_at.set(Some(now));
         let mut state = core.journal.state.borrow_mut();
         state.written_index = last.index;
         if mutation::is(Mutation::AckAtWrite) {

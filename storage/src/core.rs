@@ -114,6 +114,8 @@ pub(crate) struct Core {
     pub(crate) checkpointing: Semaphore,
     /// The file system that the segments are on; set when the store is created.
     file_system: RefCell<Option<Rc<FileSystem>>>,
+    /// When a commit with batches in it was last written.
+    pub(crate) committed_at: Cell<Option<Instant>>,
     /// Until then segments are synced one by one, however many.
     pub(crate) syncs_apart_until: Cell<Instant>,
     /// Segments are synced by one caller at a time: a second one must not take the first one's for done.
@@ -173,6 +175,7 @@ impl Core {
             recycle_work: Notify::new(),
             checkpointing: Semaphore::new(1),
             file_system: RefCell::new(None),
+            committed_at: Cell::new(None),
             syncs_apart_until: Cell::new(shard.now()),
             syncing: Semaphore::new(1),
             clean: RefCell::new(VecDeque::new()),

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ouzel_protocol::batch::BatchHeader;
@@ -465,6 +466,12 @@ impl Store {
     /// [`StorageError::OffsetOutOfRange`] beyond the durable end; what the disk said.
     pub async fn advance_log_start(&self, id: PartitionId, to: Offset) -> Result<Offset, StorageError> {
         truncate::advance_log_start(self, id, to).await
+    }
+
+    /// Whether somebody appends: a commit with batches in it was written within the last `window`.
+    pub fn committed_within(&self, window: Duration) -> bool {
+        let core = &self.0;
+        core.committed_at.get().is_some_and(|at| core.shard.now() <= at + window)
     }
 
     /// Counters and levels.

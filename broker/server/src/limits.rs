@@ -1,6 +1,8 @@
 //! Every limit of the server, and the relations between them. Owns constants only; sizes that follow from the
 //! configuration are computed in `config.rs`.
 
+use std::time::Duration;
+
 use ouzel_protocol::native::FRAME_HEADER_BYTES;
 
 /// Requests of one connection that are not answered yet; then reading stops.
@@ -25,6 +27,11 @@ pub(crate) const MESSAGE_SPARE_BYTES: usize = 4096;
 pub(crate) const CATCH_UP_COUNT_MAX: usize = 2;
 /// Bytes that one of them reads of a partition; a larger batch comes alone.
 pub(crate) const CATCH_UP_BYTES_MAX: usize = 256 * 1024;
+/// Where somebody appends, one such read at a time has the lane to itself, and this is its size: two of 256 KiB make the p99
+/// of the tail 1.7 to 2.4 times as long as it is without them, one of 128 KiB leaves it as it is.
+pub(crate) const CATCH_UP_BESIDE_TAIL_BYTES_MAX: usize = 128 * 1024;
+/// A shard to which nobody has appended for so long has no tail to spare.
+pub(crate) const TAIL_QUIET: Duration = Duration::from_millis(20);
 /// Memory of request bodies that a shard keeps for the next ones, in bytes.
 pub(crate) const SPARE_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 

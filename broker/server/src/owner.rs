@@ -256,7 +256,8 @@ async fn read_one(
 }
 
 /// Reads from disk, in the lane of consumers that catch up: a few at a time and not much at once, because the replies of many
-/// large reads that leave in one turn would hold up whoever reads and writes the tail. Planned when its turn has come.
+/// large reads that leave in one turn would hold up whoever reads and writes the tail. While somebody writes it, one at a time
+/// and smaller. Planned when its turn has come.
 async fn catch_up(
     state: &ShardState,
     id: PartitionId,
@@ -264,8 +265,13 @@ async fn catch_up(
     bytes_max: usize,
     at_least_one: bool,
 ) -> Result<Vec<Bytes>, StorageError> {
-    let _turn = state.catch_up.acquire(1).await;
-    let plan = state.store.plan_read(id, offset, bytes_max.min(limits::CATCH_UP_BYTES_MAX), at_least_one)?;
+    let beside_tail = state.store.committed_within(limits::TAIL_QUIET);
+    let (turns, lane_bytes_max) = match beside_tail {
+        true => (limits::CATCH_UP_COUNT_MAX, limits::CATCH_UP_BESIDE_TAIL_BYTES_MAX),
+        false => (1, limits::CATCH_UP_BYTES_MAX),
+    };
+    let _turn = state.catch_up.acquire(turns).await;
+    let plan = state.store.plan_read(id, offset, bytes_max.min(lane_bytes_max), at_least_one)?;
     state.store.read(plan).await
 }
 
