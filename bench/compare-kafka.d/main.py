@@ -17,6 +17,7 @@ BARS = [
     ("rate", "mib_s", "MB/s", ">=", 1.0),
     ("broker CPU", "cpu_s_gb", "s/GB", "<=", 0.3),
     ("p99 at half of Kafka's rate", "p99_ms", "ms", "<=", 0.5),
+    ("the same with acks=0", "floor_ms", "ms", "", None),
     ("start to first message", "first_s", "s", "", None),
     ("resident memory", "resident_mib", "MiB", "", None),
 ]

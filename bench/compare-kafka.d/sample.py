@@ -43,6 +43,9 @@ def taken(broker, jars, client, asked, half):
         rate = int(half or figures["records_s"] / 2)
         half_load = perf(broker, jars, "bench", rate * asked.seconds, rate, PRODUCER, warm_up_records=rate * 5)
         figures |= {"p99_ms": half_load["p99_ms"], "half_share": half_load["generator_share"]}
+        # The same without an answer to wait for: what is left is the generator's own, and no broker is faster than that.
+        alone = perf(broker, jars, "bench", rate * asked.seconds, rate, [*PRODUCER, "acks=0"], warm_up_records=rate * 5)
+        figures["floor_ms"] = alone["p99_ms"]
         return figures
     finally:
         broker.stop()
