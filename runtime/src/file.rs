@@ -109,8 +109,8 @@ impl File {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub async fn read_new(&self, bytes: usize, offset: u64) -> io::Result<(usize, AlignedBuf)> {
-        // SAFETY: the buffer is seen again only below, when the read has filled `count` bytes and the rest is zeroed.
         let buf = match self.inner.handle {
+            // SAFETY: the buffer is seen again only below, when the read has filled `count` bytes and the rest is zeroed.
             Handle::Ring { .. } => unsafe { AlignedBuf::unwritten(bytes) },
             Handle::Sim(_) => AlignedBuf::zeroed(bytes),
         };
