@@ -13,7 +13,9 @@ mod api_versions;
 mod array;
 mod cluster;
 mod configs;
+mod consumer_assignment;
 mod consumer_group;
+pub mod consumer_protocol;
 mod coordinator;
 mod delete_records;
 mod error;
@@ -22,6 +24,7 @@ mod field;
 mod group_admin;
 mod group_members;
 mod group_offsets;
+mod group_records;
 mod header;
 mod init_producer_id;
 mod leader;
@@ -58,6 +61,7 @@ pub use configs::{
     IncrementalAlterConfigsReply, IncrementalAlterConfigsRequest, IncrementalConfig, IncrementalResource,
     config_operation, config_source, config_type, resource_type,
 };
+pub use consumer_assignment::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, ConsumerProtocolTopic};
 pub use consumer_group::{
     ConsumerGroup, ConsumerGroupDescribeReply, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatReply,
     ConsumerGroupHeartbeatRequest, ConsumerGroupMember, MemberAssignment, MemberTopic, NamedAssignment,
@@ -87,6 +91,13 @@ pub use group_offsets::{
     OffsetCommitTopicReply, OffsetDeletePartition, OffsetDeletePartitionReply, OffsetDeleteReply, OffsetDeleteRequest,
     OffsetDeleteTopic, OffsetDeleteTopicReply, OffsetFetchGroup, OffsetFetchGroupReply, OffsetFetchPartitionReply,
     OffsetFetchReply, OffsetFetchRequest, OffsetFetchTopic, OffsetFetchTopicReply,
+};
+pub use group_records::{
+    ClassicMemberMetadata, ClassicMemberProtocol, ConsumerGroupKey, ConsumerGroupMemberKey, ConsumerGroupMetadataValue,
+    ConsumerGroupPartitionMetadataValue, CurrentMemberAssignmentValue, CurrentTopicPartitions, GroupMetadataKey,
+    GroupMetadataMember, GroupMetadataValue, MemberMetadataValue, OffsetCommitKey, OffsetCommitValue, RackedPartition,
+    RegularExpressionKey, RegularExpressionValue, StoredGroupRecord, SubscribedTopic, TargetAssignmentMemberValue,
+    TargetAssignmentMetadataValue, TargetTopicPartitions,
 };
 pub use header::{HeaderError, RequestHeader, decode_reply_header, encode_reply_header};
 pub use init_producer_id::{InitProducerIdReply, InitProducerIdRequest};

@@ -100,6 +100,11 @@ impl<'a> Reader<'a> {
         self.shape
     }
 
+    /// Reads what follows in another version: the one that was read in front of it.
+    pub(super) fn set_shape(&mut self, shape: Shape) {
+        self.shape = shape;
+    }
+
     /// Bytes not yet read.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.rest

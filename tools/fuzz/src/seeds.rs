@@ -4,6 +4,7 @@
 //! start behind the first check. `cargo run -p ouzel-fuzz --bin seeds` writes those that are missing. Any core.
 
 mod batches;
+mod groups;
 mod kafka;
 mod messages;
 mod metadata;
@@ -15,6 +16,7 @@ use crate::corpus::Input;
 pub fn of(target: &str) -> Vec<Input> {
     let seeds = messages::of(target)
         .or_else(|| batches::of(target))
+        .or_else(|| groups::of(target))
         .or_else(|| kafka::of(target))
         .or_else(|| store::of(target))
         .or_else(|| metadata::of(target))

@@ -3,6 +3,7 @@
 //! A target is added here, given seeds in `src/seeds.rs`, and is then run by everything that runs targets. Any core.
 
 mod batches;
+mod groups;
 mod kafka;
 mod messages;
 mod metadata;
@@ -118,6 +119,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "kafka-consumer-group-describe-request", run: kafka::request, rounds: PARSE },
     Target { name: "kafka-consumer-group-describe-reply", run: kafka::reply, rounds: PARSE },
     Target { name: "kafka-records", run: kafka::records, rounds: PARSE },
+    Target { name: "group-record", run: groups::record, rounds: PARSE },
     Target { name: "batch-header", run: batches::header, rounds: PARSE },
     Target { name: "batch-kafka2", run: batches::kafka2, rounds: INFLATE },
     Target { name: "batch-native", run: batches::native, rounds: INFLATE },
