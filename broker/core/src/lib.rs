@@ -1,12 +1,13 @@
 //! The pure state machines of the broker: state and event in, state and records out.
 //!
-//! Owns the rules of metadata (topics, partitions, placement, epochs, configs). Never does I/O, reads a clock, draws
-//! a random number or knows a runtime: whatever varies comes in as an argument. Lives on no core in particular;
-//! shard 0 drives the metadata, every other shard reads published images of it.
+//! Owns the rules of metadata (topics, partitions, placement, epochs, configs) and of groups. Never does I/O, reads a
+//! clock, draws a random number or knows a runtime: whatever varies comes in as an argument. Lives on no core in
+//! particular; shard 0 drives the metadata, every other shard reads published images of it.
 #![forbid(unsafe_code)]
 
 mod bytes;
 mod error;
+pub mod group;
 pub mod limits;
 pub mod metadata;
 #[cfg(ouzel_mutations)]
