@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ouzel_broker_core::group::GroupConfig;
 use ouzel_protocol::NodeId;
 use ouzel_protocol::native::FRAME_BYTES_MAX;
 use ouzel_runtime::ExecutorKind;
@@ -54,6 +55,8 @@ pub struct BrokerConfig {
     pub peers: PeerLimits,
     /// Topics that a client of the Kafka protocol creates without saying how.
     pub topic_defaults: TopicDefaults,
+    /// Groups of consumers.
+    pub groups: GroupConfig,
 }
 
 /// What becomes of topics that a client of the Kafka protocol creates without saying how.
@@ -131,6 +134,7 @@ impl BrokerConfig {
             executor: ExecutorKind::default(),
             peers: PeerLimits::default(),
             topic_defaults: TopicDefaults::default(),
+            groups: GroupConfig::default(),
         }
     }
 

@@ -1,10 +1,13 @@
 //! All mapping from our errors to the codes of the wire stands here. Owns no error and no code. Any core.
 
 use ouzel_broker_core::MetadataError;
+use ouzel_broker_core::group::GroupError;
 use ouzel_protocol::kafka::{KafkaError, RecordsError};
 use ouzel_protocol::{BatchError, CodecError, ErrorCode};
 use ouzel_storage::StorageError;
 use ouzel_storage::metadata_log::MetadataLogError;
+
+use crate::groups::Unavailable;
 
 /// What a client is told when storage refused or failed.
 pub(crate) fn of_storage(error: &StorageError) -> ErrorCode {
@@ -57,6 +60,58 @@ pub(crate) fn kafka(code: ErrorCode) -> KafkaError {
         ErrorCode::ShardUnavailable | ErrorCode::ShuttingDown => KafkaError::LEADER_NOT_AVAILABLE,
         ErrorCode::Unknown => KafkaError::UNKNOWN_SERVER_ERROR,
         code => KafkaError(i16::try_from(code.to_wire()).unwrap_or(KafkaError::UNKNOWN_SERVER_ERROR.0)),
+    }
+}
+
+/// What a client of Kafka's protocol is told when a group's coordinator cannot be asked.
+pub(crate) fn of_unavailable(error: Unavailable) -> KafkaError {
+    match error {
+        Unavailable::NotHere => KafkaError::NOT_COORDINATOR,
+        Unavailable::Loading => KafkaError::COORDINATOR_LOAD_IN_PROGRESS,
+        Unavailable::Failed => KafkaError::COORDINATOR_NOT_AVAILABLE,
+    }
+}
+
+/// What a client of Kafka's protocol is told when its group refuses.
+pub(crate) fn of_group(error: &GroupError) -> KafkaError {
+    match error {
+        GroupError::InvalidGroupId { .. } => KafkaError::INVALID_GROUP_ID,
+        GroupError::UnknownGroup => KafkaError::GROUP_ID_NOT_FOUND,
+        GroupError::UnknownMember => KafkaError::UNKNOWN_MEMBER_ID,
+        GroupError::IllegalGeneration { .. } => KafkaError::ILLEGAL_GENERATION,
+        GroupError::RebalanceInProgress => KafkaError::REBALANCE_IN_PROGRESS,
+        GroupError::FencedInstance => KafkaError::FENCED_INSTANCE_ID,
+        GroupError::MemberIdRequired => KafkaError::MEMBER_ID_REQUIRED,
+        GroupError::GroupFull { .. } => KafkaError::GROUP_MAX_SIZE_REACHED,
+        GroupError::InconsistentProtocol => KafkaError::INCONSISTENT_GROUP_PROTOCOL,
+        GroupError::InvalidSessionTimeout { .. } => KafkaError::INVALID_SESSION_TIMEOUT,
+        GroupError::TooLarge { .. } | GroupError::InvalidRequest { .. } => KafkaError::INVALID_REQUEST,
+        GroupError::FencedMemberEpoch { .. } => KafkaError::FENCED_MEMBER_EPOCH,
+        GroupError::StaleMemberEpoch { .. } => KafkaError::STALE_MEMBER_EPOCH,
+        GroupError::UnreleasedInstance { .. } => KafkaError::UNRELEASED_INSTANCE_ID,
+        GroupError::UnsupportedAssignor => KafkaError::UNSUPPORTED_ASSIGNOR,
+        GroupError::InvalidPattern { .. } => KafkaError::INVALID_REGULAR_EXPRESSION,
+        GroupError::OffsetMetadataTooLarge { .. } => KafkaError::OFFSET_METADATA_TOO_LARGE,
+        GroupError::NonEmptyGroup => KafkaError::NON_EMPTY_GROUP,
+        GroupError::SubscribedToTopic => KafkaError::GROUP_SUBSCRIBED_TO_TOPIC,
+        GroupError::LimitReached { .. } => KafkaError::GROUP_MAX_SIZE_REACHED,
+    }
+}
+
+/// As [`of_group`], of a commit: there a rebalance has its own meaning to clients, and a group is never full.
+pub(crate) fn of_commit(error: &GroupError) -> KafkaError {
+    match error {
+        GroupError::UnknownGroup => KafkaError::ILLEGAL_GENERATION,
+        GroupError::LimitReached { .. } => KafkaError::POLICY_VIOLATION,
+        error => of_group(error),
+    }
+}
+
+/// As [`of_group`], of a heartbeat in a group whose broker assigns: one of another kind is not one.
+pub(crate) fn of_consumer_group(error: &GroupError) -> KafkaError {
+    match error {
+        GroupError::InconsistentProtocol => KafkaError::GROUP_ID_NOT_FOUND,
+        error => of_group(error),
     }
 }
 

@@ -16,6 +16,7 @@ mod delete_topics;
 mod describe_configs;
 mod fetch;
 mod fetch_session;
+mod groups;
 mod in_order;
 mod init_producer_id;
 mod leader_epoch;
@@ -79,6 +80,11 @@ pub(crate) async fn read_requests(connection: &Rc<Connection>, frames: &mut Fram
                     }
                 });
             }
+            api if groups::is_about_groups(api) => {
+                connection.in_order.turn_of(&request.place).await;
+                state.memory.answers_allowed().await;
+                groups::answer(connection, &request, ticket).await?;
+            }
             _ => {
                 connection.in_order.turn_of(&request.place).await;
                 answer(connection, &request, ticket).await?;
@@ -87,7 +93,7 @@ pub(crate) async fn read_requests(connection: &Rc<Connection>, frames: &mut Fram
     }
 }
 
-/// Answers any request but Produce and Fetch.
+/// Answers any request but Produce, Fetch and those about groups.
 async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
     // How large these answers are is known when they are made: few are made at once, none while many wait unsent.
     let state = &connection.state;

@@ -4,7 +4,7 @@
 //! (`owner.rs`) and the metadata's (`topic_table.rs`). Senders live on the asking shard, inboxes on the asked one.
 //!
 //! Lanes are separate so that none starves another: produce (order matters, one message a turn), requests (short),
-//! parked (long polls), metadata and control. A request brings the slot for its own reply with it, and holds one of the
+//! parked (long polls), groups (members wait for each other), metadata and control. A request brings the slot for its own reply with it, and holds one of the
 //! sender's credits until it is answered, so replies never queue and queues never overflow (rule T2). Calls go one way
 //! only: connection -> owner, connection -> metadata plane -> every shard; no lane waits for the lane that feeds it.
 
@@ -19,9 +19,10 @@ use ouzel_protocol::{
     BatchHeader, Durability, ErrorCode, LeaderEpoch, MetadataVersion, Offset, PartitionIndex, TopicId,
 };
 use ouzel_runtime::remote_oneshot::{self, Sender};
-use ouzel_runtime::sync::{Notify, Semaphore};
+use ouzel_runtime::sync::{Notify, Permit, Semaphore};
 use ouzel_runtime::{Inbox, Instant, Mailbox, Shard};
 
+use crate::groups::GroupCall;
 use crate::limits;
 use crate::metadata_plane::PlaneMessage;
 use crate::shard::Control;
@@ -248,6 +249,7 @@ pub(crate) struct ShardAddress {
     pub(crate) produce: Mailbox<ProduceMessage>,
     pub(crate) requests: Mailbox<ShardRequest>,
     pub(crate) parked: Mailbox<Parked>,
+    pub(crate) groups: Mailbox<GroupCall>,
     pub(crate) publish: Mailbox<Publish>,
     /// Only shard 0's is read.
     pub(crate) plane: Mailbox<PlaneMessage>,
@@ -259,6 +261,7 @@ pub(crate) struct ShardInboxes {
     pub(crate) produce: Inbox<ProduceMessage>,
     pub(crate) requests: Inbox<ShardRequest>,
     pub(crate) parked: Inbox<Parked>,
+    pub(crate) groups: Inbox<GroupCall>,
     pub(crate) publish: Inbox<Publish>,
     pub(crate) plane: Inbox<PlaneMessage>,
 }
@@ -277,14 +280,16 @@ pub(crate) fn open(shard: &Shard, shards: u16) -> (ShardAddress, ShardInboxes) {
     // Room for every credit of every peer: a sender that holds one never finds the queue full.
     let (requests, requests_inbox) = shard.mailbox(limits::REQUEST_CREDIT_COUNT * peers);
     let (parked, parked_inbox) = shard.mailbox(limits::PARKED_CREDIT_COUNT * peers);
+    let (groups, groups_inbox) = shard.mailbox(limits::GROUP_CREDIT_COUNT * peers);
     let (publish, publish_inbox) = shard.mailbox(limits::CONTROL_COUNT_MAX);
     let (plane, plane_inbox) = shard.mailbox(limits::PLANE_COUNT_MAX);
     (
-        ShardAddress { produce, requests, parked, publish, plane },
+        ShardAddress { produce, requests, parked, groups, publish, plane },
         ShardInboxes {
             produce: produce_inbox,
             requests: requests_inbox,
             parked: parked_inbox,
+            groups: groups_inbox,
             publish: publish_inbox,
             plane: plane_inbox,
         },
@@ -301,6 +306,7 @@ pub(crate) struct Peer {
     address: ShardAddress,
     request_credits: Semaphore,
     parked_credits: Semaphore,
+    group_credits: Semaphore,
     outbox: RefCell<Vec<ProducePart>>,
     /// The shard on the other side takes nothing any more.
     is_gone: Cell<bool>,
@@ -313,6 +319,7 @@ impl Peer {
             address,
             request_credits: Semaphore::new(limits::REQUEST_CREDIT_COUNT),
             parked_credits: Semaphore::new(limits::PARKED_CREDIT_COUNT),
+            group_credits: Semaphore::new(limits::GROUP_CREDIT_COUNT),
             outbox: RefCell::default(),
             is_gone: Cell::new(false),
             outbox_filled: Notify::new(),
@@ -369,6 +376,14 @@ impl Peer {
         let (reply, answer) = remote_oneshot::channel();
         self.address.parked.send(Parked { version, rows, deadline, reply }).map_err(|_| ShardGone)?;
         answer.await.map_err(|_| ShardGone)
+    }
+
+    /// Sends a call into the other shard's groups, which brings the slot for its own answer with it. The credit that is returned
+    /// is held until that is there.
+    pub(crate) async fn call_groups(&self, call: GroupCall) -> Result<Permit, ShardGone> {
+        let credit = self.group_credits.acquire(1).await;
+        self.address.groups.send(call).map_err(|_| ShardGone)?;
+        Ok(credit)
     }
 
     /// Hands a metadata version over and waits until it is acted upon.

@@ -15,6 +15,7 @@ mod epoch_ends;
 mod error;
 mod error_map;
 mod frame_reader;
+mod groups;
 mod handlers;
 mod join;
 mod kafka;

@@ -81,6 +81,16 @@ pub(crate) const PRODUCE_LANE_COUNT_MAX: usize = 256;
 pub(crate) const REQUEST_CREDIT_COUNT: usize = 256;
 /// Parked long polls of one shard at one other.
 pub(crate) const PARKED_CREDIT_COUNT: usize = 16_384;
+/// Calls of one shard into the groups of one other that are not answered yet; joins wait for other members.
+pub(crate) const GROUP_CREDIT_COUNT: usize = 16_384;
+/// A request for a group whose log is being read waits so long before it is told to come back.
+pub(crate) const GROUP_LOAD_WAIT_MS_MAX: u64 = 1_000;
+/// Records of groups in one batch; an event that leads to more writes several.
+pub(crate) const GROUP_BATCH_RECORD_COUNT_MAX: usize = 16_384;
+/// A batch of groups' records that has so many bytes takes no more: the largest record is about twice that.
+pub(crate) const GROUP_BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of a log of groups that are read at once.
+pub(crate) const GROUP_LOAD_BYTES: usize = 256 * 1024;
 /// Control and metadata messages under way to one shard.
 pub(crate) const CONTROL_COUNT_MAX: usize = 64;
 /// Proposals and questions waiting at the metadata plane.
@@ -95,4 +105,5 @@ const _: () = assert!(HELLO_FRAME_BYTES_MAX <= 2 * BODY_BEGIN_BYTES);
 const _: () = assert!(SHORTAGE_MS_MAX < PEER_WAIT_MS_MAX && PEER_WAIT_MS_MAX < IDLE_MS_MAX);
 const _: () = assert!(SHORTAGE_BYTES_PER_MS_MIN < PEER_BYTES_PER_MS_MIN);
 const _: () = assert!(STOP_WAIT_MS_MAX > 2 * DRAIN_WAIT_MS_MAX);
+const _: () = assert!(3 * GROUP_BATCH_BYTES_MAX < ouzel_protocol::limits::BATCH_BYTES_MAX);
 const _: () = assert!(REQUEST_CREDIT_COUNT >= CONNECTION_REQUEST_COUNT_MAX);

@@ -20,7 +20,7 @@ use crate::lanes::{
     Publish, ReadOutcome, ReadRow, ShardRequest,
 };
 use crate::shard::ShardState;
-use crate::{epoch_ends, error_map, join, limits, shard_status};
+use crate::{epoch_ends, error_map, groups, join, limits, shard_status};
 
 /// A batch between its two moments: dispatched, but not produced yet. Or refused.
 #[derive(Debug)]
@@ -441,7 +441,9 @@ pub(crate) async fn parked_lane(state: Rc<ShardState>, mut inbox: Inbox<Parked>)
 /// The metadata lane: one version after another.
 pub(crate) async fn publish_lane(state: Rc<ShardState>, mut inbox: Inbox<Publish>) {
     while let Some(Publish { image, reply }) = inbox.recv().await {
+        let before = state.topics.image();
         let outcome = state.topics.act_on(image, &state.store).await;
+        groups::metadata_changed(&state, &before);
         drop(reply.send(outcome));
     }
 }

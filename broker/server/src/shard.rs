@@ -16,6 +16,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ouzel_broker_core::MetadataImage;
+use ouzel_broker_core::group::GroupConfig;
 use ouzel_protocol::{ClusterId, Incarnation, NodeId, ShardIndex};
 use ouzel_runtime::sync::{Event, Notify, Semaphore};
 use ouzel_runtime::{Instant, Mailbox, Shard, timeout_at};
@@ -25,6 +26,7 @@ use crate::config::{BrokerConfig, ConnectionBudget, PeerLimits, TopicDefaults};
 use crate::connection::Connection;
 use crate::connection_count::ConnectionCount;
 use crate::error::StartError;
+use crate::groups::{self, Groups};
 use crate::handlers::Gathered;
 use crate::handlers::produce::Target;
 use crate::lanes::{self, Peer, ShardAddress, ShardInboxes, ShardUp, report};
@@ -83,6 +85,7 @@ pub(crate) struct ShardSetup {
     pub(crate) budget: ConnectionBudget,
     pub(crate) limits: PeerLimits,
     pub(crate) topic_defaults: TopicDefaults,
+    pub(crate) groups: GroupConfig,
     /// Connections of the whole node.
     pub(crate) connections: Arc<AtomicUsize>,
 }
@@ -99,6 +102,7 @@ impl ShardSetup {
             budget: config.connection_budget(),
             limits: config.peers,
             topic_defaults: config.topic_defaults,
+            groups: config.groups,
             connections: Arc::clone(connections),
         }
     }
@@ -122,6 +126,8 @@ pub(crate) struct ShardState {
     pub(crate) spare_bodies: SpareBodies,
     /// The lane of reads from disk.
     pub(crate) catch_up: Semaphore,
+    /// Groups of consumers that this shard looks after.
+    pub(crate) groups: Groups,
     /// What a fetch gathers before it answers at once; empty in between.
     pub(crate) gathered: RefCell<Gathered>,
     /// Where the batches of a produce request go, while it is dispatched at once; empty in between.
@@ -407,6 +413,7 @@ impl Life {
             memory: ConnectionMemory::new(budget),
             spare_bodies: SpareBodies::default(),
             catch_up: Semaphore::new(limits::CATCH_UP_COUNT_MAX),
+            groups: Groups::new(self.setup.groups),
             gathered: RefCell::default(),
             targets: RefCell::default(),
             answering: Semaphore::new(limits::ANSWERING_COUNT_MAX),
@@ -420,10 +427,12 @@ impl Life {
             next_connection: Cell::new(0),
         });
         state.store.begin();
-        let ShardInboxes { produce, requests, parked, publish, plane } = inboxes;
+        let ShardInboxes { produce, requests, parked, groups, publish, plane } = inboxes;
         self.spawn_vital(&state, "produce lane", owner::produce_lane(Rc::clone(&state), produce));
         self.spawn_vital(&state, "request lane", owner::request_lane(Rc::clone(&state), requests));
         self.spawn_vital(&state, "lane of long polls", owner::parked_lane(Rc::clone(&state), parked));
+        self.spawn_vital(&state, "group lane", groups::group_lane(Rc::clone(&state), groups));
+        self.spawn_vital(&state, "clock of groups", groups::clock(Rc::clone(&state)));
         self.spawn_vital(&state, "publish lane", owner::publish_lane(Rc::clone(&state), publish));
         self.spawn_vital(&state, "watch", watch::watchman(Rc::clone(&state)));
         for peer in 0..state.peers.len() {
@@ -436,6 +445,7 @@ impl Life {
         if let Some(metadata) = self.plane.take() {
             self.spawn_vital(&state, "metadata plane", metadata.run(plane, Rc::clone(&state.peers)));
         }
+        groups::load_all(&state);
         self.accepting = Some(accept::start(&state, listeners));
         self.state = Some(state);
         Ok(())

@@ -79,15 +79,15 @@ apis! {
     Fetch                       = 1,  4..=17,  Some(4..=12),  12,      DATA_ELEMENTS_MAX;
     ListOffsets                 = 2,  1..=10,  Some(1..=7),   6,       DATA_ELEMENTS_MAX;
     Metadata                    = 3,  0..=13,  Some(0..=12),  9,       DATA_ELEMENTS_MAX;
-    OffsetCommit                = 8,  2..=9,   None,          8,       DATA_ELEMENTS_MAX;
-    OffsetFetch                 = 9,  1..=9,   None,          6,       DATA_ELEMENTS_MAX;
-    FindCoordinator             = 10, 0..=6,   None,          3,       ADMIN_ELEMENTS_MAX;
-    JoinGroup                   = 11, 0..=9,   None,          6,       ADMIN_ELEMENTS_MAX;
-    Heartbeat                   = 12, 0..=4,   None,          4,       FEW_ELEMENTS_MAX;
-    LeaveGroup                  = 13, 0..=5,   None,          4,       ADMIN_ELEMENTS_MAX;
-    SyncGroup                   = 14, 0..=5,   None,          4,       ADMIN_ELEMENTS_MAX;
-    DescribeGroups              = 15, 0..=6,   None,          5,       ADMIN_ELEMENTS_MAX;
-    ListGroups                  = 16, 0..=5,   None,          3,       ADMIN_ELEMENTS_MAX;
+    OffsetCommit                = 8,  2..=9,   Some(2..=9),   8,       DATA_ELEMENTS_MAX;
+    OffsetFetch                 = 9,  1..=9,   Some(1..=9),   6,       DATA_ELEMENTS_MAX;
+    FindCoordinator             = 10, 0..=6,   Some(0..=4),   3,       ADMIN_ELEMENTS_MAX;
+    JoinGroup                   = 11, 0..=9,   Some(0..=9),   6,       ADMIN_ELEMENTS_MAX;
+    Heartbeat                   = 12, 0..=4,   Some(0..=4),   4,       FEW_ELEMENTS_MAX;
+    LeaveGroup                  = 13, 0..=5,   Some(0..=5),   4,       ADMIN_ELEMENTS_MAX;
+    SyncGroup                   = 14, 0..=5,   Some(0..=5),   4,       ADMIN_ELEMENTS_MAX;
+    DescribeGroups              = 15, 0..=6,   Some(0..=5),   5,       ADMIN_ELEMENTS_MAX;
+    ListGroups                  = 16, 0..=5,   Some(0..=5),   3,       ADMIN_ELEMENTS_MAX;
     ApiVersions                 = 18, 0..=4,   Some(0..=4),   3,       FEW_ELEMENTS_MAX;
     CreateTopics                = 19, 0..=7,   Some(0..=7),   5,       ADMIN_ELEMENTS_MAX;
     DeleteTopics                = 20, 0..=6,   Some(0..=6),   4,       ADMIN_ELEMENTS_MAX;
@@ -98,13 +98,13 @@ apis! {
     AlterConfigs                = 33, 0..=2,   Some(0..=2),   2,       ADMIN_ELEMENTS_MAX;
     DescribeLogDirs             = 35, 1..=4,   Some(1..=4),   2,       DATA_ELEMENTS_MAX;
     CreatePartitions            = 37, 0..=3,   Some(0..=3),   2,       ADMIN_ELEMENTS_MAX;
-    DeleteGroups                = 42, 0..=2,   None,          2,       ADMIN_ELEMENTS_MAX;
+    DeleteGroups                = 42, 0..=2,   Some(0..=2),   2,       ADMIN_ELEMENTS_MAX;
     IncrementalAlterConfigs     = 44, 0..=1,   Some(0..=1),   1,       ADMIN_ELEMENTS_MAX;
     ListPartitionReassignments  = 46, 0..=0,   Some(0..=0),   0,       DATA_ELEMENTS_MAX;
-    OffsetDelete                = 47, 0..=0,   None,          NEVER,   DATA_ELEMENTS_MAX;
+    OffsetDelete                = 47, 0..=0,   Some(0..=0),   NEVER,   DATA_ELEMENTS_MAX;
     DescribeCluster             = 60, 0..=2,   Some(0..=1),   0,       FEW_ELEMENTS_MAX;
-    ConsumerGroupHeartbeat      = 68, 0..=1,   None,          0,       DATA_ELEMENTS_MAX;
-    ConsumerGroupDescribe       = 69, 0..=1,   None,          0,       DATA_ELEMENTS_MAX;
+    ConsumerGroupHeartbeat      = 68, 0..=1,   Some(0..=1),   0,       DATA_ELEMENTS_MAX;
+    ConsumerGroupDescribe       = 69, 0..=1,   Some(0..=1),   0,       DATA_ELEMENTS_MAX;
 }
 
 impl ApiKey {

@@ -89,6 +89,18 @@ pub(crate) const SETTINGS: &[Setting] = &[
         explain: "Partitions of a topic that a Kafka client creates without saying how many",
     },
     Setting {
+        key: "group.initial.rebalance.delay.ms",
+        kind: Kind::Count,
+        default: "3000",
+        explain: "Milliseconds that the first members of an empty group wait for others; 0 suits single consumers",
+    },
+    Setting {
+        key: "offsets.retention.minutes",
+        kind: Kind::Count,
+        default: "10080",
+        explain: "How long committed offsets outlive the last member of their group",
+    },
+    Setting {
         key: "memory.bytes.max",
         kind: Kind::Bytes,
         default: "512MiB",

@@ -89,6 +89,12 @@ fn broker_config(effective: &Effective) -> Result<BrokerConfig> {
     if let Some(count) = effective.number("num.partitions") {
         config.topic_defaults.partitions = u32::try_from(count).unwrap_or(u32::MAX);
     }
+    if let Some(ms) = effective.number("group.initial.rebalance.delay.ms") {
+        config.groups.initial_rebalance_delay_ms = u32::try_from(ms).unwrap_or(u32::MAX);
+    }
+    if let Some(minutes) = effective.number("offsets.retention.minutes") {
+        config.groups.offsets_retention_ms = minutes.saturating_mul(60_000);
+    }
     Ok(config)
 }
 

@@ -1,11 +1,13 @@
 //! The keys of configurations as Kafka's clients know them: those of topics come from the metadata, those of the broker are listed
 //! here. Owns which key of the broker a topic's key falls back to, by name; owns no value. Lives on the connection's shard.
 
+use ouzel_broker_core::group::GroupConfig;
 use ouzel_broker_core::{ConfigEntry, ConfigKind, Topic, TopicConfig, limits};
 use ouzel_protocol::kafka::{config_source, config_type};
 
 use super::metadata;
 use crate::config::{PeerLimits, TopicDefaults};
+use crate::groups::OFFSETS_PARTITION_COUNT;
 use crate::shard::ShardState;
 
 /// A key with its value, as it is described.
@@ -76,7 +78,8 @@ pub(super) fn topic_rows(topic: &Topic) -> Vec<Row> {
 
 /// Every key of this broker. None can be changed while it runs.
 pub(super) fn broker_rows(state: &ShardState) -> Vec<Row> {
-    let (topics, peers) = (state.topic_defaults, state.limits);
+    let (topics, peers, groups) = (state.topic_defaults, state.limits, state.groups.config());
+    let group_defaults = GroupConfig::default();
     let (topic_defaults, peer_defaults) = (TopicDefaults::default(), PeerLimits::default());
     let row = |name, kind, value: String, is_default: bool, about| {
         let source = if is_default { config_source::DEFAULT } else { config_source::STATIC_BROKER };
@@ -107,6 +110,13 @@ pub(super) fn broker_rows(state: &ShardState) -> Vec<Row> {
             "Replicas of a topic that is created without a number of them.",
         ),
         row("delete.topic.enable", config_type::BOOLEAN, true.to_string(), true, "Whether topics can be deleted."),
+        row(
+            "group.initial.rebalance.delay.ms",
+            config_type::INT,
+            groups.initial_rebalance_delay_ms.to_string(),
+            groups.initial_rebalance_delay_ms == group_defaults.initial_rebalance_delay_ms,
+            "Time that the first members of an empty group wait for others, in milliseconds.",
+        ),
         row("listeners", config_type::LIST, address, false, "Where this broker listens."),
         row("log.dirs", config_type::STRING, state.log_dir(), false, "Where this broker keeps its data."),
         row(
@@ -122,6 +132,20 @@ pub(super) fn broker_rows(state: &ShardState) -> Vec<Row> {
             topics.partitions.to_string(),
             topics.partitions == topic_defaults.partitions,
             "Partitions of a topic that is created without a number of them.",
+        ),
+        row(
+            "offsets.retention.minutes",
+            config_type::INT,
+            (groups.offsets_retention_ms / 60_000).to_string(),
+            groups.offsets_retention_ms == group_defaults.offsets_retention_ms,
+            "How long committed offsets outlive the last member of their group, in minutes.",
+        ),
+        row(
+            "offsets.topic.num.partitions",
+            config_type::INT,
+            OFFSETS_PARTITION_COUNT.to_string(),
+            true,
+            "Partitions of the topic that groups are kept in.",
         ),
         row(
             "socket.request.max.bytes",

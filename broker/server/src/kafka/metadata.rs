@@ -18,6 +18,7 @@ use super::request::{KafkaRequest, Ticket};
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
+use crate::groups::OFFSETS_TOPIC;
 use crate::handlers::{advertised_host, refresh};
 use crate::shard::ShardState;
 
@@ -139,9 +140,9 @@ fn row<'a>(state: &ShardState, found: &'a Found, operations: Option<i32>) -> Met
             error_code: KafkaError::NONE,
             name: Some(&topic.name),
             topic_id: topic.topic_id,
+            is_internal: topic.name == OFFSETS_TOPIC,
             partitions: topic.indexed().map(|(index, partition)| partition_row(state, index, partition)).collect(),
             topic_authorized_operations: operations.unwrap_or(AUTHORIZED_OPERATIONS_NONE),
-            ..MetadataTopic::default()
         },
         Found::Refused { error, name, topic_id } => MetadataTopic {
             error_code: *error,

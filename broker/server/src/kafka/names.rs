@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use ouzel_broker_core::limits::MESSAGE_BYTES_MAX_MAX;
 use ouzel_broker_core::{Command, Topic};
 use ouzel_protocol::kafka::KafkaError;
 use ouzel_protocol::{ErrorCode, PartitionIndex, TopicId, check_topic_name};
 
 use super::refusal::Refusal;
+use crate::groups::{OFFSETS_PARTITION_COUNT, OFFSETS_TOPIC};
 use crate::handlers::{propose, refresh};
 use crate::lanes::PartitionRef;
 use crate::shard::ShardState;
@@ -52,12 +54,17 @@ pub(super) fn partition_ref(topic_id: TopicId, number: i32) -> PartitionRef {
 
 /// Creates a topic with the defaults. Whoever comes second finds it there.
 pub(crate) async fn create(state: &ShardState, name: &str) -> Result<Arc<Topic>, ErrorCode> {
+    let is_of_groups = name == OFFSETS_TOPIC;
     let command = Command::CreateTopic {
         name: name.to_owned(),
         topic_id: TopicId(rand::random::<u128>().max(1)),
-        partitions: state.topic_defaults.partitions,
+        partitions: if is_of_groups { OFFSETS_PARTITION_COUNT } else { state.topic_defaults.partitions },
         replication_factor: 0,
-        configs: Vec::new(),
+        // A group's record holds what all its members say.
+        configs: is_of_groups
+            .then(|| ("max.message.bytes".to_owned(), MESSAGE_BYTES_MAX_MAX.to_string()))
+            .into_iter()
+            .collect(),
     };
     match propose(state, command).await {
         Ok(_) | Err((ErrorCode::TopicAlreadyExists, _)) => {}

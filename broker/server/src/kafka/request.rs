@@ -50,6 +50,16 @@ impl KafkaRequest {
         Ok(Self { api, version, correlation_id, frame, received: connection.state.shard.now(), place, body_at })
     }
 
+    /// What pairs its reply with it.
+    pub(crate) fn correlation_id(&self) -> i32 {
+        self.correlation_id
+    }
+
+    /// What comes behind its header.
+    pub(crate) fn body(&self) -> Bytes {
+        self.frame.slice(self.body_at..)
+    }
+
     /// What answers it, and holds what it holds until then.
     pub(crate) fn ticket(&self, held: Held) -> Ticket {
         let Self { api, version, correlation_id, .. } = *self;
@@ -73,6 +83,11 @@ impl Ticket {
             .map_err(|error| unspeakable(self.api, &error))?;
         self.send(connection, vec![Bytes::from(out)], 0);
         Ok(())
+    }
+
+    /// Answers with a reply that was written elsewhere.
+    pub(crate) fn answer_bytes(self, connection: &Rc<Connection>, reply: Vec<u8>) {
+        self.send(connection, vec![Bytes::from(reply)], 0);
     }
 
     /// Answers with records that are not copied: `records` has those of each row that has any, in the order of the reply's

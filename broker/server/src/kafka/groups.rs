@@ -1,0 +1,117 @@
+//! Groups of consumers over the Kafka protocol: one file for each family of requests. Owns the way of a request to the
+//! coordinator of its group: the frame goes to the shard that has it, is read and answered there, and the reply's bytes come
+//! back. What an answer means is decided in `broker/core`.
+
+mod admin;
+mod commits;
+mod consumer;
+mod find;
+mod members;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use ouzel_protocol::kafka::{ApiKey, KafkaError, Message, RequestHeader, append_reply};
+
+use super::request::{KafkaRequest, Ticket};
+use crate::connection::Connection;
+use crate::error_map;
+use crate::frame_reader::Fault;
+use crate::groups::{CoordinatorRef, at_coordinator};
+
+/// Whether a request is about groups. Those wait for other members, and never take the place of one that answers at once.
+pub(super) fn is_about_groups(api: ApiKey) -> bool {
+    matches!(
+        api,
+        ApiKey::FindCoordinator
+            | ApiKey::JoinGroup
+            | ApiKey::SyncGroup
+            | ApiKey::Heartbeat
+            | ApiKey::LeaveGroup
+            | ApiKey::OffsetCommit
+            | ApiKey::OffsetFetch
+            | ApiKey::OffsetDelete
+            | ApiKey::DescribeGroups
+            | ApiKey::ListGroups
+            | ApiKey::DeleteGroups
+            | ApiKey::ConsumerGroupHeartbeat
+            | ApiKey::ConsumerGroupDescribe
+    )
+}
+
+/// Answers a request about groups.
+pub(super) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
+    match request.api {
+        ApiKey::FindCoordinator => find::answer(connection, request, ticket).await,
+        ApiKey::JoinGroup => members::join(connection, request, ticket).await,
+        ApiKey::SyncGroup => members::sync(connection, request, ticket).await,
+        ApiKey::Heartbeat => members::heartbeat(connection, request, ticket).await,
+        ApiKey::LeaveGroup => members::leave(connection, request, ticket).await,
+        ApiKey::OffsetCommit => commits::commit(connection, request, ticket).await,
+        ApiKey::OffsetFetch => commits::fetch(connection, request, ticket).await,
+        ApiKey::OffsetDelete => commits::delete(connection, request, ticket).await,
+        ApiKey::DescribeGroups => admin::describe(connection, request, ticket).await,
+        ApiKey::ListGroups => admin::list(connection, request, ticket).await,
+        ApiKey::DeleteGroups => admin::delete(connection, request, ticket).await,
+        ApiKey::ConsumerGroupHeartbeat => consumer::heartbeat(connection, request, ticket).await,
+        ApiKey::ConsumerGroupDescribe => consumer::describe(connection, request, ticket).await,
+        _ => Err(Fault::Protocol("an api without a handler")),
+    }
+}
+
+/// A request on its way to the shard that has its group, and who sent it.
+#[derive(Clone)]
+struct Frame {
+    version: i16,
+    correlation_id: i32,
+    body: Bytes,
+    client_id: String,
+    /// As Kafka shows it: `/127.0.0.1`.
+    client_host: String,
+}
+
+impl Frame {
+    fn of(connection: &Connection, request: &KafkaRequest) -> Self {
+        let (RequestHeader { client_id, .. }, _) =
+            RequestHeader::decode(&request.frame).expect("a request's header was read before");
+        Self {
+            version: request.version,
+            correlation_id: request.correlation_id(),
+            body: request.body(),
+            client_id: client_id.unwrap_or_default().to_owned(),
+            client_host: format!("/{}", connection.peer.ip().to_canonical()),
+        }
+    }
+
+    /// The message, which was read once before the frame was sent here.
+    fn message<'a, M: Message<'a>>(&'a self) -> M {
+        M::decode_from(&self.body, self.version).expect("a message that was read is read again")
+    }
+
+    /// A reply's bytes.
+    fn reply<'a>(&self, reply: &impl Message<'a>) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Err(error) = append_reply(&mut out, self.version, self.correlation_id, reply) {
+            // The names and sizes in it are bounded.
+            unreachable!("the reply cannot be said in version {}: {error}", self.version);
+        }
+        out
+    }
+}
+
+/// Takes a request of one group to its coordinator and answers with what that says, or with `refused` where there is none.
+async fn at_group<F: Future<Output = Vec<u8>> + 'static>(
+    connection: &Rc<Connection>,
+    request: &KafkaRequest,
+    ticket: Ticket,
+    group_id: &str,
+    work: impl FnOnce(CoordinatorRef, Frame) -> F + Send + 'static,
+    refused: impl FnOnce(&Frame, KafkaError) -> Vec<u8>,
+) -> Result<(), Fault> {
+    let frame = Frame::of(connection, request);
+    let sent = frame.clone();
+    let answered = at_coordinator(&connection.state, group_id, move |coordinator| work(coordinator, sent)).await;
+    let reply = answered.unwrap_or_else(|error| refused(&frame, error_map::of_unavailable(error)));
+    ticket.answer_bytes(connection, reply);
+    Ok(())
+}
