@@ -63,6 +63,23 @@ pub(crate) fn kafka(code: ErrorCode) -> KafkaError {
     }
 }
 
+/// As [`kafka`], of a partition in the reply of a fetch: Kafka's own consumer ends with an exception at any code that it does not
+/// expect there, retriable ones among them (`FetchCollector.handleInitializeErrors`).
+pub(crate) fn of_fetch(code: ErrorCode) -> KafkaError {
+    match code {
+        ErrorCode::None
+        | ErrorCode::OffsetOutOfRange
+        | ErrorCode::CorruptMessage
+        | ErrorCode::UnknownTopicOrPartition
+        | ErrorCode::UnknownTopicId
+        | ErrorCode::NotLeader
+        | ErrorCode::StorageError => kafka(code),
+        // Whatever passes: it looks for the leader again and comes back.
+        code if code.is_retriable() => KafkaError::NOT_LEADER_OR_FOLLOWER,
+        _ => KafkaError::UNKNOWN_SERVER_ERROR,
+    }
+}
+
 /// What a client of Kafka's protocol is told when a group's coordinator cannot be asked.
 pub(crate) fn of_unavailable(error: Unavailable) -> KafkaError {
     match error {
@@ -170,6 +187,28 @@ mod tests {
         ];
         for (got, expected, retriable) in cases {
             assert_eq!((got, got.is_retriable()), (expected, retriable));
+        }
+    }
+
+    #[test]
+    fn a_fetch_is_refused_with_codes_that_consumers_expect_of_one() {
+        let cases = [
+            (ErrorCode::None, KafkaError::NONE),
+            (ErrorCode::OffsetOutOfRange, KafkaError::OFFSET_OUT_OF_RANGE),
+            (ErrorCode::UnknownTopicId, KafkaError::UNKNOWN_TOPIC_OR_PARTITION),
+            (ErrorCode::ShuttingDown, KafkaError::NOT_LEADER_OR_FOLLOWER),
+            (ErrorCode::ShardUnavailable, KafkaError::NOT_LEADER_OR_FOLLOWER),
+            (ErrorCode::LeaderNotAvailable, KafkaError::NOT_LEADER_OR_FOLLOWER),
+            (ErrorCode::Overloaded, KafkaError::NOT_LEADER_OR_FOLLOWER),
+            (ErrorCode::InvalidRequest, KafkaError::UNKNOWN_SERVER_ERROR),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(of_fetch(code), expected, "{code:?}");
+        }
+        for &code in ErrorCode::ALL {
+            // KAFKA_STORAGE_ERROR is 56; the rest of ours beyond 3 is either a matter of the leader or unknown.
+            let KafkaError(number) = of_fetch(code);
+            assert!(matches!(number, -1 | 0 | 1 | 2 | 3 | 6 | 56), "{code:?} is told as {number}");
         }
     }
 }

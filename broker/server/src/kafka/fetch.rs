@@ -178,7 +178,7 @@ async fn found(state: &ShardState, outcome: ReadOutcome, refused: Option<KafkaEr
     let (error, pieces) = match refused {
         Some(error) => (error, Vec::new()),
         None => match convert::for_kafka(&state.shard, records).await {
-            Ok(pieces) => (error_map::kafka(error), pieces),
+            Ok(pieces) => (error_map::of_fetch(error), pieces),
             Err(error) => {
                 tracing::error!(shard = state.index.0, %error, "a stored batch cannot be converted");
                 (KafkaError::CORRUPT_MESSAGE, Vec::new())
