@@ -109,11 +109,11 @@ class Started(Broker):
 
 class Kafka(Broker):
     """Apache Kafka as it comes: KRaft, one node in both roles, its own defaults for everything that is not an address or a
-    replication factor (which one node cannot have otherwise)."""
+    replication factor (which one node cannot have otherwise), or that `settings` name."""
 
     name = "Apache Kafka"
 
-    def __init__(self, jars, directory, heap="1G", **rest):
+    def __init__(self, jars, directory, heap="1G", settings=None, **rest):
         super().__init__(directory, **rest)
         self.jars, self.heap, self.controller = jars, heap, free_port()
         self.data = os.path.join(directory, "data")
@@ -135,6 +135,7 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 """)
+            config.writelines(f"{name}={value}\n" for name, value in (settings or {}).items())
         subprocess.run([*self.java("128M"), "kafka.tools.StorageTool", "format", "-t", kafka_uuid(), "-c", self.config], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

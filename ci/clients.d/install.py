@@ -88,13 +88,16 @@ class Installed:
     @once
     def java(self):
         """The class path of JavaClient."""
+        return self.java_of(os.path.join(HERE, "JavaClient.java"), "java-client")
+
+    def java_of(self, source, kind="java-members"):
+        """The class path of a program that uses Kafka's jars, compiled into a directory of its own."""
         jars = self.jars()
         need("javac")
-        source = os.path.join(HERE, "JavaClient.java")
-        with self.fresh("java-client", KAFKA, contents(source)) as missing:
+        with self.fresh(kind, KAFKA, contents(source)) as missing:
             if missing:
-                self.run(["javac", "-nowarn", "-cp", os.path.join(jars, "*"), "-d", self.path("java-client"), source])
-        return self.path("java-client") + ":" + os.path.join(jars, "*")
+                self.run(["javac", "-nowarn", "-cp", os.path.join(jars, "*"), "-d", self.path(kind), source])
+        return self.path(kind) + ":" + os.path.join(jars, "*")
 
     @once
     def node(self):
