@@ -51,5 +51,5 @@ client could not be installed where this was written.
 
 {differences(differs)}
 
-Consumers are given their partitions; groups are not part of this table yet.
+Consumers are given their partitions here; groups have scenarios of their own, `ci/groups`.
 """)
