@@ -95,6 +95,18 @@ pub(crate) const SETTINGS: &[Setting] = &[
         explain: "Milliseconds that the first members of an empty group wait for others; 0 suits single consumers",
     },
     Setting {
+        key: "group.consumer.session.timeout.ms",
+        kind: Kind::Count,
+        default: "45000",
+        explain: "Milliseconds without a sign of life after which a member of a group whose broker assigns is taken for dead",
+    },
+    Setting {
+        key: "group.consumer.heartbeat.interval.ms",
+        kind: Kind::Count,
+        default: "5000",
+        explain: "Milliseconds between the signs of life of such a member; less than its session",
+    },
+    Setting {
         key: "offsets.retention.minutes",
         kind: Kind::Count,
         default: "10080",

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, Result, bail};
 use ouzel_broker::{BrokerConfig, RunningBroker, serve};
+use ouzel_broker_core::group::GroupConfig;
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::args::ServeArgs;
@@ -89,13 +90,32 @@ fn broker_config(effective: &Effective) -> Result<BrokerConfig> {
     if let Some(count) = effective.number("num.partitions") {
         config.topic_defaults.partitions = u32::try_from(count).unwrap_or(u32::MAX);
     }
+    groups(effective, &mut config.groups)?;
+    Ok(config)
+}
+
+fn groups(effective: &Effective, groups: &mut GroupConfig) -> Result<()> {
     if let Some(ms) = effective.number("group.initial.rebalance.delay.ms") {
-        config.groups.initial_rebalance_delay_ms = u32::try_from(ms).unwrap_or(u32::MAX);
+        groups.initial_rebalance_delay_ms = u32::try_from(ms).unwrap_or(u32::MAX);
+    }
+    let consumer = &mut groups.consumer;
+    if let Some(ms) = effective.number("group.consumer.session.timeout.ms") {
+        consumer.session_timeout_ms = u32::try_from(ms).unwrap_or(u32::MAX);
+    }
+    if let Some(ms) = effective.number("group.consumer.heartbeat.interval.ms") {
+        consumer.heartbeat_interval_ms = u32::try_from(ms).unwrap_or(u32::MAX);
+    }
+    if consumer.heartbeat_interval_ms >= consumer.session_timeout_ms {
+        bail!(
+            "`group.consumer.heartbeat.interval.ms` is {}: it must be less than `group.consumer.session.timeout.ms`, {}",
+            consumer.heartbeat_interval_ms,
+            consumer.session_timeout_ms
+        );
     }
     if let Some(minutes) = effective.number("offsets.retention.minutes") {
-        config.groups.offsets_retention_ms = minutes.saturating_mul(60_000);
+        groups.offsets_retention_ms = minutes.saturating_mul(60_000);
     }
-    Ok(config)
+    Ok(())
 }
 
 fn address(effective: &Effective, key: &str) -> Result<SocketAddr> {

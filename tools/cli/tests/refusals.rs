@@ -42,6 +42,8 @@ fn unknown_configuration_is_refused_wherever_it_stands() {
     assert_refused(&run(&["serve", "--config", file]), &["shard", "did you mean `shards`"]);
     assert_refused(&run(&["config", "--set", "journal.max=1"]), &["journal.max"]);
     assert_refused(&run(&["serve", "--native", "nowhere"]), &["native", "host:port"]);
+    let too_rare = ["serve", "--set", "group.consumer.heartbeat.interval.ms=45000"];
+    assert_refused(&run(&too_rare), &["group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms"]);
     let output = common::ouzel(&["serve"]).env("OUZEL_SHARD", "2").output().expect("runs");
     assert_refused(&output, &["OUZEL_SHARD"]);
 }

@@ -111,6 +111,20 @@ pub(super) fn broker_rows(state: &ShardState) -> Vec<Row> {
         ),
         row("delete.topic.enable", config_type::BOOLEAN, true.to_string(), true, "Whether topics can be deleted."),
         row(
+            "group.consumer.heartbeat.interval.ms",
+            config_type::INT,
+            groups.consumer.heartbeat_interval_ms.to_string(),
+            groups.consumer.heartbeat_interval_ms == group_defaults.consumer.heartbeat_interval_ms,
+            "Time between the signs of life of a member of a group whose broker assigns, in milliseconds.",
+        ),
+        row(
+            "group.consumer.session.timeout.ms",
+            config_type::INT,
+            groups.consumer.session_timeout_ms.to_string(),
+            groups.consumer.session_timeout_ms == group_defaults.consumer.session_timeout_ms,
+            "Time without a sign of life after which such a member is taken for dead, in milliseconds.",
+        ),
+        row(
             "group.initial.rebalance.delay.ms",
             config_type::INT,
             groups.initial_rebalance_delay_ms.to_string(),
