@@ -7,13 +7,16 @@ from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError
 
-from member import BOOTSTRAP, POLL_S, host, parts_of, place_of
+from member import BOOTSTRAP, host, parts_of, place_of
 
 # What the client does in a group is told by it best; it goes to the log of the process.
 logging.basicConfig(format="%(relativeCreated)d %(threadName)s %(message)s")
 logging.getLogger("kafka.coordinator").setLevel(logging.INFO)
+
+# It begins anew with a join that has not ended within a poll, and a leader that joins twice makes everybody join again.
+POLL_MS = 1000
 
 ASSIGNORS = {"range": RangePartitionAssignor, "roundrobin": RoundRobinPartitionAssignor, "cooperative": CooperativeStickyAssignor}
 
@@ -69,7 +72,14 @@ def run(settings, ledger, closing):
     consumer.subscribe(settings["topics"], listener=Listener(consumer, ledger))
     committed_at = time.monotonic()
     while not closing.is_set():
-        for records in consumer.poll(timeout_ms=int(POLL_S * 1000)).values():
+        try:
+            polled = consumer.poll(timeout_ms=POLL_MS)
+        except KafkaConnectionError as error:
+            # It tells its user that the broker is away; to ask again is the user's part.
+            ledger.say("refused", why=f"{type(error).__name__}: {error}")
+            time.sleep(POLL_MS / 1000)
+            continue
+        for records in polled.values():
             for record in records:
                 ledger.record(record.topic, record.partition, record.offset)
         ledger.flush()
@@ -79,6 +89,9 @@ def run(settings, ledger, closing):
     commit()
     ledger.owns([])
     consumer.close()
+    if ledger.owned:
+        # A rebalance that was on its way gave it something, which it left at once.
+        ledger.owns([])
 
 
 host(run)

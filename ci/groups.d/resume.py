@@ -1,5 +1,7 @@
 """The scenario that the broker's restart belongs to: all clients at once, for there is one broker. A group of each lives through
 it, and one of each is gone before and comes back after it."""
+from concurrent.futures import ThreadPoolExecutor
+
 import stage
 
 NAME = "resume"
@@ -15,12 +17,19 @@ def play(plays, broker, judge):
         gone.start_all(["a", "b"])
 
     def step(work):
-        """For every client that has not failed yet."""
-        for play, (through, gone) in list(alive.items()):
+        """For every client that has not failed yet, side by side."""
+        def one(play):
             try:
-                work(play, through, gone)
+                work(play, *alive[play])
+                return None
             except stage.Fault as fault:
-                judge(play.client, {NAME: str(fault)})
+                return str(fault)
+
+        with ThreadPoolExecutor(len(plays)) as pool:
+            faults = dict(zip(list(alive), pool.map(one, list(alive))))
+        for play, fault in faults.items():
+            if fault:
+                judge(play.client, {NAME: fault})
                 del alive[play]
 
     def before(play, through, gone):
