@@ -196,6 +196,11 @@ impl Store {
         self.0.admission.try_reserve(bytes, |reserved, bytes| self.0.has_room(reserved, bytes))
     }
 
+    /// Whether an append would be refused now: the log is poisoned, the disk is full, or the store is closing.
+    pub fn refuses_appends(&self) -> bool {
+        self.refusal().is_some()
+    }
+
     fn refusal(&self) -> Option<StorageError> {
         if let Some(error) = self.0.poisoned() {
             return Some(error);

@@ -155,11 +155,15 @@ impl CoordinatorRef {
     /// not the event.
     ///
     /// # Errors
-    /// What the event led to could not be made durable, or the broker stops.
+    /// What the event led to could not be made durable, or the broker stops. Where the log takes nothing anyway, nothing has
+    /// happened: heartbeats and questions go on.
     pub(crate) async fn ask(
         &self,
         event: impl FnOnce(&mut GroupCoordinator, Now, Waiter) -> Effects,
     ) -> Result<Reply, Unavailable> {
+        if self.state.store.refuses_appends() {
+            return Err(Unavailable::Failed);
+        }
         let now = clock::now(&self.state);
         let reply = self.with(|serving| {
             let (sender, receiver) = oneshot::channel();
@@ -211,6 +215,10 @@ impl CoordinatorRef {
 
     /// Does what is due; returns when something is next.
     pub(super) fn tick(&self, now: Now) -> MonotonicMs {
+        if self.state.store.refuses_appends() {
+            // Whatever is due has to be written; it is due later.
+            return now.monotonic.after(limits::GROUP_RETRY_MS);
+        }
         let next = self.with(|serving| {
             if serving.groups.next_deadline() <= now.monotonic {
                 let effects = serving.groups.tick(now);
