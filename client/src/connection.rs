@@ -356,6 +356,13 @@ fn api_name(api: Api) -> &'static str {
         Api::DescribeNode => "describe node",
         Api::DescribeCluster => "describe cluster",
         Api::InitProducerId => "init producer id",
+        Api::GroupHeartbeat => "group heartbeat",
+        Api::OffsetCommit => "offset commit",
+        Api::OffsetFetch => "offset fetch",
+        Api::ListGroups => "list groups",
+        Api::DescribeGroup => "describe group",
+        Api::DeleteGroup => "delete group",
+        Api::DeleteOffsets => "delete offsets",
     }
 }
 

@@ -45,6 +45,11 @@ id! {
     LeaderEpoch(u32)
 }
 id! {
+    /// Counts the changes of a group, and for a member those that it has learnt of: the generation of a classic group. As a
+    /// member's it may stand for an intent: [`MemberEpoch::JOIN`] and those below.
+    MemberEpoch(i32)
+}
+id! {
     /// Counts the starts of a node; names the journals that start wrote.
     Incarnation(u64)
 }
@@ -95,6 +100,15 @@ impl AddAssign<u64> for Offset {
 impl LeaderEpoch {
     /// What a client writes that knows no epoch: -1 on Kafka's wire.
     pub const NONE: LeaderEpoch = LeaderEpoch(u32::MAX);
+}
+
+impl MemberEpoch {
+    /// The member joins.
+    pub const JOIN: MemberEpoch = MemberEpoch(0);
+    /// The member leaves for good.
+    pub const LEAVE: MemberEpoch = MemberEpoch(-1);
+    /// The member, a static one, leaves for no longer than its session: what it has stays its own.
+    pub const LEAVE_FOR_A_WHILE: MemberEpoch = MemberEpoch(-2);
 }
 
 /// A topic's lasting name: 16 bytes, little-endian in native messages, shown as 32 hexadecimal digits.

@@ -30,8 +30,8 @@ pub use codec::{Codec, CodecError};
 pub use durability::Durability;
 pub use error_code::ErrorCode;
 pub use ids::{
-    CorrelationId, Incarnation, LeaderEpoch, MetadataVersion, NodeId, Offset, PartitionId, PartitionIndex, ShardIndex,
-    TopicId,
+    CorrelationId, Incarnation, LeaderEpoch, MemberEpoch, MetadataVersion, NodeId, Offset, PartitionId, PartitionIndex,
+    ShardIndex, TopicId,
 };
 pub use producer::{ProducerEpoch, ProducerId, ProducerStamp, Sequence};
 pub use records::{BatchBuilder, DecodeLimits, DecodedBatch, Dialect, Header, Headers, Record};

@@ -5,6 +5,7 @@
 //! while the shard has no memory for the next body: the permit comes before the bytes. A fault ends this connection with
 //! one log line and touches nothing else. Lives on the shard that accepted it.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,6 +30,8 @@ use crate::watch::{Receiving, Watch};
 pub(crate) struct Connection {
     pub(crate) state: Rc<ShardState>,
     pub(crate) peer: SocketAddr,
+    /// What its client calls itself; nothing before it has said so.
+    pub(crate) client: OnceCell<String>,
     pub(crate) replies: ReplyQueue,
     /// What holds the replies of the Kafka protocol back until those before them are there.
     pub(crate) in_order: InOrder,
@@ -135,6 +138,7 @@ pub(crate) async fn serve(
 ) {
     let connection = Rc::new(Connection {
         peer,
+        client: OnceCell::new(),
         replies: ReplyQueue::default(),
         in_order: InOrder::default(),
         fetch_session: SessionSlot::default(),

@@ -115,6 +115,26 @@ pub(crate) fn of_group(error: &GroupError) -> KafkaError {
     }
 }
 
+/// What a native client is told when a group's coordinator cannot be asked.
+pub(crate) fn native_of_unavailable(error: Unavailable) -> ErrorCode {
+    native(of_unavailable(error))
+}
+
+/// What a native client is told when its group refuses.
+pub(crate) fn native_of_group(error: &GroupError) -> ErrorCode {
+    native(of_group(error))
+}
+
+/// As [`native_of_group`], of a commit.
+pub(crate) fn native_of_commit(error: &GroupError) -> ErrorCode {
+    native(of_commit(error))
+}
+
+/// Ours for a code of Kafka's: the numbers are the same.
+fn native(error: KafkaError) -> ErrorCode {
+    ErrorCode::from_wire(u16::try_from(error.0).unwrap_or(ErrorCode::Unknown.to_wire()))
+}
+
 /// As [`of_group`], of a commit: there a rebalance has its own meaning to clients, and a group is never full.
 pub(crate) fn of_commit(error: &GroupError) -> KafkaError {
     match error {

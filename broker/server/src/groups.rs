@@ -7,6 +7,7 @@
 
 mod clock;
 mod coordinator;
+mod list;
 mod load;
 mod records;
 mod topics;
@@ -20,15 +21,17 @@ use std::sync::Arc;
 
 use ouzel_broker_core::group::{GroupConfig, MonotonicMs, partition_for};
 use ouzel_broker_core::{MetadataImage, Topic};
-use ouzel_protocol::{MetadataVersion, PartitionIndex, ShardIndex};
+use ouzel_protocol::{ErrorCode, MetadataVersion, PartitionIndex, ShardIndex};
 use ouzel_runtime::sync::Notify;
 use ouzel_runtime::{Inbox, remote_oneshot};
 
 pub(crate) use clock::clock;
 use coordinator::Coordinator;
 pub(crate) use coordinator::CoordinatorRef;
+pub(crate) use list::list;
 pub(crate) use records::numbers;
 
+use crate::handlers::{create_with_defaults, refresh};
 use crate::lanes::PartitionRef;
 use crate::shard::ShardState;
 
@@ -120,6 +123,25 @@ pub(crate) async fn group_lane(state: Rc<ShardState>, mut inbox: Inbox<GroupCall
 /// The topic that groups are kept in, where there is one.
 pub(crate) fn offsets_topic(state: &ShardState) -> Option<Arc<Topic>> {
     state.topics.image().topic_named(OFFSETS_TOPIC).cloned()
+}
+
+/// Sees to it that groups have a topic to be kept in: it is created when it is first needed, as Kafka does.
+///
+/// # Errors
+/// It is not there and could not be created.
+pub(crate) async fn ensure_offsets_topic(state: &ShardState) -> Result<(), ErrorCode> {
+    if is_any_group_kept(state).await {
+        return Ok(());
+    }
+    create_with_defaults(state, OFFSETS_TOPIC).await.map(drop)
+}
+
+/// Whether there is a topic that groups are kept in.
+pub(crate) async fn is_any_group_kept(state: &ShardState) -> bool {
+    if offsets_topic(state).is_none() {
+        refresh(state).await;
+    }
+    offsets_topic(state).is_some()
 }
 
 /// The partition that a group is kept in.

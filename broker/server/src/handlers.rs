@@ -4,6 +4,7 @@
 mod describe_cluster;
 mod describe_node;
 pub(crate) mod fetch;
+mod groups;
 pub(crate) mod hello;
 mod init_producer_id;
 pub(crate) mod list_offsets;
@@ -13,7 +14,7 @@ mod topics;
 
 pub(crate) use fetch::Gathered;
 pub(crate) use metadata::advertised_host;
-pub(crate) use topics::{propose, statuses};
+pub(crate) use topics::{create_with_defaults, propose, statuses};
 
 use std::rc::Rc;
 
@@ -54,6 +55,10 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
     if request.header.api == Api::Fetch {
         return fetch::answer(connection, request).await;
     }
+    if groups::is_of_member(request.header.api) {
+        // A member that is not heard in time is taken for dead: it waits for nobody's large answers.
+        return groups::answer(connection, request).await;
+    }
     // How large these answers are is known when they are made: few are made at once, none while many wait unsent.
     let state = &connection.state;
     let _one_of_few = state.answering.acquire(1).await;
@@ -69,6 +74,13 @@ pub(crate) async fn answer(connection: &Rc<Connection>, request: Request) -> Res
         Api::DescribeNode => describe_node::answer(connection, request).await,
         Api::DescribeCluster => describe_cluster::answer(connection, request),
         Api::InitProducerId => init_producer_id::answer(connection, request).await,
+        Api::ListGroups
+        | Api::DescribeGroup
+        | Api::DeleteGroup
+        | Api::OffsetFetch
+        | Api::DeleteOffsets
+        | Api::GroupHeartbeat
+        | Api::OffsetCommit => groups::answer(connection, request).await,
         Api::Fetch | Api::Hello | Api::Produce => unreachable!("answered where frames are read"),
     }
 }

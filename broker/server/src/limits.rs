@@ -18,6 +18,8 @@ pub(crate) const CONNECTION_COUNT_MAX: usize = 50_000;
 pub(crate) const BODY_BEGIN_BYTES: usize = 64 * 1024;
 /// Largest frame of a peer that has not said Hello.
 pub(crate) const HELLO_FRAME_BYTES_MAX: usize = 66 * 1024 + FRAME_HEADER_BYTES;
+/// What a broker remembers of what a client calls itself.
+pub(crate) const CLIENT_NAME_BYTES_MAX: usize = 256;
 /// A message of replies that has this many bytes or pieces takes no further reply.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) const MESSAGE_PART_COUNT_MAX: usize = 512;

@@ -54,6 +54,20 @@ pub enum Api {
     DescribeNode = 12,
     /// Which cluster this is.
     DescribeCluster = 13,
+    /// A member's sign of life in a group whose broker assigns.
+    GroupHeartbeat = 14,
+    /// Stores how far a group has read.
+    OffsetCommit = 15,
+    /// How far a group has read.
+    OffsetFetch = 16,
+    /// Names, kinds and states of groups.
+    ListGroups = 17,
+    /// Members of one group and what they have.
+    DescribeGroup = 18,
+    /// Deletes a group without members.
+    DeleteGroup = 19,
+    /// Forgets how far a group has read.
+    DeleteOffsets = 20,
 }
 
 impl Api {
@@ -72,6 +86,13 @@ impl Api {
         Api::InitProducerId,
         Api::DescribeNode,
         Api::DescribeCluster,
+        Api::GroupHeartbeat,
+        Api::OffsetCommit,
+        Api::OffsetFetch,
+        Api::ListGroups,
+        Api::DescribeGroup,
+        Api::DeleteGroup,
+        Api::DeleteOffsets,
     ];
 
     /// The api a wire number names.
@@ -91,6 +112,13 @@ impl Api {
             11 => Api::InitProducerId,
             12 => Api::DescribeNode,
             13 => Api::DescribeCluster,
+            14 => Api::GroupHeartbeat,
+            15 => Api::OffsetCommit,
+            16 => Api::OffsetFetch,
+            17 => Api::ListGroups,
+            18 => Api::DescribeGroup,
+            19 => Api::DeleteGroup,
+            20 => Api::DeleteOffsets,
             _ => return None,
         })
     }
@@ -112,6 +140,13 @@ impl Api {
             Api::InitProducerId => "init-producer-id",
             Api::DescribeNode => "describe-node",
             Api::DescribeCluster => "describe-cluster",
+            Api::GroupHeartbeat => "group-heartbeat",
+            Api::OffsetCommit => "offset-commit",
+            Api::OffsetFetch => "offset-fetch",
+            Api::ListGroups => "list-groups",
+            Api::DescribeGroup => "describe-group",
+            Api::DeleteGroup => "delete-group",
+            Api::DeleteOffsets => "delete-offsets",
         }
     }
 
@@ -403,7 +438,7 @@ mod tests {
             assert_eq!(Api::from_wire(api.to_wire()), Some(api));
         }
         assert_eq!(Api::from_wire(0), None);
-        assert_eq!(Api::from_wire(14), None);
+        assert_eq!(Api::from_wire(21), None);
     }
 
     #[test]

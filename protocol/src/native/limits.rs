@@ -21,6 +21,12 @@ pub const NODES_MAX: usize = 4096;
 pub const SHARDS_MAX: usize = 4096;
 /// Counters of one node or shard in a description.
 pub const COUNTERS_MAX: usize = 4096;
+/// Groups in a list. There may be more: then a list needs a filter.
+pub const GROUPS_MAX: usize = 262_144;
+/// Members of one group in a description.
+pub const GROUP_MEMBERS_MAX: usize = 16_384;
+/// States or kinds of groups that a list is filtered by.
+pub const GROUP_FILTERS_MAX: usize = 64;
 /// Config entries of one topic.
 pub const CONFIGS_MAX: usize = 1024;
 /// Bytes of record batches a broker puts into one fetch reply before it stops adding more: one whole batch may exceed it,

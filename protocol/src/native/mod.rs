@@ -14,6 +14,10 @@ mod describe_cluster;
 mod describe_node;
 mod fetch;
 mod frame;
+mod group_assignment;
+mod group_heartbeat;
+mod group_offsets;
+mod groups;
 mod hello;
 mod init_producer_id;
 pub mod limits;
@@ -33,6 +37,16 @@ pub use fetch::{FetchPartition, FetchReply, FetchRequest, FetchResult, FetchRow,
 pub use frame::{
     Api, FLAG_REPLY, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameError, FrameHeader, PROTOCOL_VERSION, append_reply,
     encode_frame, error_frame, reply_frame, request_frame,
+};
+pub use group_assignment::{AssignedTopic, OwnedTopic};
+pub use group_heartbeat::{GroupHeartbeatReply, GroupHeartbeatRequest};
+pub use group_offsets::{
+    CommitRow, CommittedRow, DeleteOffsetsReply, DeleteOffsetsRequest, GroupMember, GroupPartition,
+    GroupPartitionResult, OffsetCommitReply, OffsetCommitRequest, OffsetFetchReply, OffsetFetchRequest, TopicOffsets,
+};
+pub use groups::{
+    DeleteGroupRequest, DescribeGroupReply, DescribeGroupRequest, DescribedMember, ListGroupsReply, ListGroupsRequest,
+    ListedGroup,
 };
 pub use hello::{HELLO_MAGIC, HelloReply, HelloRequest};
 pub use init_producer_id::{InitProducerIdReply, InitProducerIdRequest};

@@ -5,7 +5,7 @@
 use super::limits::STRING_BYTES_MAX;
 use crate::durability::Durability;
 use crate::error_code::ErrorCode;
-use crate::ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, ShardIndex, TopicId};
+use crate::ids::{LeaderEpoch, MemberEpoch, NodeId, Offset, PartitionIndex, ShardIndex, TopicId};
 
 /// A message that is not what its layout says. The peer that sent it is at fault; the connection that carried it should
 /// be closed or the request refused.
@@ -138,6 +138,10 @@ impl<'a> Reader<'a> {
         Ok(u128::from_le_bytes(self.array(what)?))
     }
 
+    pub(crate) fn i32(&mut self, what: &'static str) -> Result<i32, DecodeError> {
+        Ok(i32::from_le_bytes(self.array(what)?))
+    }
+
     pub(crate) fn i64(&mut self, what: &'static str) -> Result<i64, DecodeError> {
         Ok(i64::from_le_bytes(self.array(what)?))
     }
@@ -188,6 +192,10 @@ impl<'a> Reader<'a> {
         Ok(LeaderEpoch(self.u32(what)?))
     }
 
+    pub(crate) fn member_epoch(&mut self, what: &'static str) -> Result<MemberEpoch, DecodeError> {
+        Ok(MemberEpoch(self.i32(what)?))
+    }
+
     pub(crate) fn shard(&mut self, what: &'static str) -> Result<ShardIndex, DecodeError> {
         Ok(ShardIndex(self.u16(what)?))
     }
@@ -225,6 +233,11 @@ impl<'a> Reader<'a> {
         value: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, DecodeError> {
         if self.bool(what)? { Ok(Some(value(self)?)) } else { Ok(None) }
+    }
+
+    /// A list of names.
+    pub(crate) fn names(&mut self, what: &'static str, max: usize) -> Result<Vec<String>, DecodeError> {
+        self.list(what, max, 2, |reader| reader.string(what))
     }
 
     /// A `u32` count and its rows. `row_bytes_min` is the least a row takes on the wire: a count whose rows cannot fit in

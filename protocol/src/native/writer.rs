@@ -4,7 +4,7 @@
 
 use super::limits::{STRING_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::error_code::ErrorCode;
-use crate::ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, ShardIndex, TopicId};
+use crate::ids::{LeaderEpoch, MemberEpoch, NodeId, Offset, PartitionIndex, ShardIndex, TopicId};
 
 /// Appends the fields of one message to a buffer.
 pub(crate) struct Writer<'a> {
@@ -48,6 +48,10 @@ impl<'a> Writer<'a> {
         self.raw(&value.to_le_bytes());
     }
 
+    pub(crate) fn i32(&mut self, value: i32) {
+        self.raw(&value.to_le_bytes());
+    }
+
     pub(crate) fn i64(&mut self, value: i64) {
         self.raw(&value.to_le_bytes());
     }
@@ -70,6 +74,10 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn leader_epoch(&mut self, value: LeaderEpoch) {
         self.u32(value.0);
+    }
+
+    pub(crate) fn member_epoch(&mut self, value: MemberEpoch) {
+        self.i32(value.0);
     }
 
     pub(crate) fn shard(&mut self, value: ShardIndex) {
@@ -111,6 +119,11 @@ impl<'a> Writer<'a> {
     /// A list; `max` is the cap that its reader applies.
     pub(crate) fn list<T>(&mut self, rows: &[T], max: usize, mut put: impl FnMut(&mut Self, &T)) {
         self.rows(rows.iter(), max, |writer, row| put(writer, row));
+    }
+
+    /// A list of names.
+    pub(crate) fn names(&mut self, names: &[String], max: usize) {
+        self.list(names, max, |writer, name| writer.string(name));
     }
 
     /// As [`list`](Self::list), of rows that stand in no slice.

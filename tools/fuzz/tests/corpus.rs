@@ -96,7 +96,7 @@ fn every_api_of_the_native_protocol_has_targets_for_its_request_and_its_reply() 
         let words = words(&format!("{api:?}"));
         assert!(find(&format!("{words}-request")).is_some(), "{api:?} has no target for its request");
         // What only succeeds or fails is answered by a status.
-        let by_status = matches!(api, Api::DeleteTopic | Api::AlterTopic);
+        let by_status = matches!(api, Api::DeleteTopic | Api::AlterTopic | Api::DeleteGroup);
         let reply = if by_status { "status-reply".to_owned() } else { format!("{words}-reply") };
         assert!(find(&reply).is_some(), "{api:?} has no target for its reply");
     }

@@ -7,6 +7,7 @@ use ouzel_protocol::native::{Api, HelloReply, HelloRequest, PROTOCOL_VERSION, re
 
 use crate::connection::Connection;
 use crate::frame_reader::Fault;
+use crate::limits;
 use crate::request::Request;
 
 /// Answers a Hello; `false` when no version is spoken by both sides, and the connection is to end once that is said.
@@ -22,6 +23,8 @@ pub(crate) fn answer(connection: &Rc<Connection>, request: Request) -> Result<bo
         return Ok(false);
     }
     tracing::debug!(shard = state.index.0, peer = %connection.peer, client = %hello.client.escape_debug(), "hello");
+    let name = &hello.client[..hello.client.floor_char_boundary(limits::CLIENT_NAME_BYTES_MAX)];
+    let _ = connection.client.set(name.to_owned());
     let reply = HelloReply {
         version: PROTOCOL_VERSION,
         features: 0,

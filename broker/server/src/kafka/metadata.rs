@@ -19,7 +19,7 @@ use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
 use crate::groups::OFFSETS_TOPIC;
-use crate::handlers::{advertised_host, refresh};
+use crate::handlers::{advertised_host, create_with_defaults, refresh};
 use crate::shard::ShardState;
 
 /// The version in which no topic asked for means all of them.
@@ -128,7 +128,7 @@ async fn find(state: &ShardState, asked: &MetadataRequestTopic<'_>, may_create: 
     if !(may_create && state.topic_defaults.auto_create) {
         return refused(KafkaError::UNKNOWN_TOPIC_OR_PARTITION);
     }
-    match names::create(state, name).await {
+    match create_with_defaults(state, name).await {
         Ok(topic) => Found::Known(topic),
         Err(error) => refused(error_map::kafka(error)),
     }

@@ -1,16 +1,13 @@
-//! Topics by their names, as Kafka's older messages ask for them. Owns the lookup and the creation of a topic that is asked for
-//! and is not there. Lives on the connection's shard.
+//! Topics by their names, as Kafka's older messages ask for them. Owns the lookup. Lives on the connection's shard.
 
 use std::sync::Arc;
 
-use ouzel_broker_core::limits::MESSAGE_BYTES_MAX_MAX;
-use ouzel_broker_core::{Command, Topic};
+use ouzel_broker_core::Topic;
 use ouzel_protocol::kafka::KafkaError;
-use ouzel_protocol::{ErrorCode, PartitionIndex, TopicId, check_topic_name};
+use ouzel_protocol::{PartitionIndex, TopicId, check_topic_name};
 
 use super::refusal::Refusal;
-use crate::groups::{OFFSETS_PARTITION_COUNT, OFFSETS_TOPIC};
-use crate::handlers::{propose, refresh};
+use crate::handlers::refresh;
 use crate::lanes::PartitionRef;
 use crate::shard::ShardState;
 
@@ -50,26 +47,4 @@ pub(crate) fn topic_id(state: &ShardState, name: &str) -> TopicId {
 /// A partition by the number that a message names; a negative one is no partition's.
 pub(super) fn partition_ref(topic_id: TopicId, number: i32) -> PartitionRef {
     PartitionRef { topic_id, partition: PartitionIndex(u32::try_from(number).unwrap_or(u32::MAX)) }
-}
-
-/// Creates a topic with the defaults. Whoever comes second finds it there.
-pub(crate) async fn create(state: &ShardState, name: &str) -> Result<Arc<Topic>, ErrorCode> {
-    let is_of_groups = name == OFFSETS_TOPIC;
-    let command = Command::CreateTopic {
-        name: name.to_owned(),
-        topic_id: TopicId(rand::random::<u128>().max(1)),
-        partitions: if is_of_groups { OFFSETS_PARTITION_COUNT } else { state.topic_defaults.partitions },
-        replication_factor: 0,
-        // A group's record holds what all its members say.
-        configs: is_of_groups
-            .then(|| ("max.message.bytes".to_owned(), MESSAGE_BYTES_MAX_MAX.to_string()))
-            .into_iter()
-            .collect(),
-    };
-    match propose(state, command).await {
-        Ok(_) | Err((ErrorCode::TopicAlreadyExists, _)) => {}
-        Err((error, _)) => return Err(error),
-    }
-    refresh(state).await;
-    topic(state, name).ok_or(ErrorCode::LeaderNotAvailable)
 }

@@ -146,6 +146,13 @@ pub(crate) fn native_name(api: ApiKey) -> Option<Api> {
         ApiKey::CreateTopics => Api::CreateTopic,
         ApiKey::DeleteTopics => Api::DeleteTopic,
         ApiKey::InitProducerId => Api::InitProducerId,
+        ApiKey::ConsumerGroupHeartbeat => Api::GroupHeartbeat,
+        ApiKey::OffsetCommit => Api::OffsetCommit,
+        ApiKey::OffsetFetch => Api::OffsetFetch,
+        ApiKey::ListGroups => Api::ListGroups,
+        ApiKey::DescribeGroups => Api::DescribeGroup,
+        ApiKey::DeleteGroups => Api::DeleteGroup,
+        ApiKey::OffsetDelete => Api::DeleteOffsets,
         _ => return None,
     })
 }

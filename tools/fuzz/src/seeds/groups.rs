@@ -9,8 +9,17 @@ const DRAWS: usize = 3;
 /// The longest seed that is wanted.
 const SEED_BYTES_MAX: usize = 600;
 
+/// One topic with two partitions and user data, as a leader writes them to a member.
+const ASSIGNMENT: &[u8] =
+    b"\x00\x01\x00\x00\x00\x01\x00\x01a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x01u";
+/// Nothing.
+const ASSIGNMENT_OF_NOTHING: &[u8] = b"\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff";
+
 pub(super) fn of(target: &str) -> Option<Vec<Vec<u8>>> {
     let drawn = |kind: i16| (0..).filter_map(move |draw| record(kind, draw)).take(DRAWS);
+    if target == "group-assignment" {
+        return Some(vec![ASSIGNMENT.to_vec(), ASSIGNMENT_OF_NOTHING.to_vec()]);
+    }
     (target == "group-record").then(|| StoredGroupRecord::KINDS.iter().flat_map(|&kind| drawn(kind)).collect())
 }
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use ouzel_protocol::native::*;
 use ouzel_protocol::{
-    ClusterId, CorrelationId, Durability, ErrorCode, LeaderEpoch, MetadataVersion, NodeId, Offset, PartitionIndex,
-    ProducerEpoch, ProducerId, ShardIndex, TopicId,
+    ClusterId, CorrelationId, Durability, ErrorCode, LeaderEpoch, MemberEpoch, MetadataVersion, NodeId, Offset,
+    PartitionIndex, ProducerEpoch, ProducerId, ShardIndex, TopicId,
 };
 
 const TOPIC: TopicId = TopicId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
@@ -21,7 +21,11 @@ macro_rules! encoded {
 }
 
 pub(super) fn of(target: &str) -> Option<Vec<Vec<u8>>> {
-    requests(target).or_else(|| replies_of_records(target)).or_else(|| replies_of_topics(target))
+    requests(target)
+        .or_else(|| replies_of_records(target))
+        .or_else(|| replies_of_topics(target))
+        .or_else(|| requests_of_groups(target))
+        .or_else(|| replies_of_groups(target))
 }
 
 fn requests(target: &str) -> Option<Vec<Vec<u8>>> {
@@ -241,6 +245,129 @@ fn replies_of_topics(target: &str) -> Option<Vec<Vec<u8>>> {
         "list-topics-reply" => {
             let topics = vec![("orders".into(), TOPIC, 12), ("é".into(), TopicId(0), u32::MAX)];
             encoded![ListTopicsReply { topics: vec![] }, ListTopicsReply { topics }]
+        }
+        _ => return None,
+    })
+}
+
+fn requests_of_groups(target: &str) -> Option<Vec<Vec<u8>>> {
+    let group_id = || "payments".to_owned();
+    let at = GroupPartition { topic_id: TOPIC, partition: PARTITION };
+    Some(match target {
+        "group-heartbeat-request" => {
+            let unchanged = GroupHeartbeatRequest {
+                group_id: group_id(),
+                member_id: "0123456789abcdef".into(),
+                member_epoch: MemberEpoch(7),
+                instance_id: None,
+                rebalance_timeout_ms: None,
+                topics: None,
+                pattern: None,
+                assignor: None,
+                owned: None,
+            };
+            let full = GroupHeartbeatRequest {
+                member_epoch: MemberEpoch::JOIN,
+                instance_id: Some("till-1".into()),
+                rebalance_timeout_ms: Some(60_000),
+                topics: Some(vec!["orders".into(), "é".into()]),
+                pattern: Some("order.*".into()),
+                assignor: Some("uniform".into()),
+                owned: Some(vec![OwnedTopic { topic_id: TOPIC, partitions: vec![PARTITION, PartitionIndex(0)] }]),
+                ..unchanged.clone()
+            };
+            encoded![unchanged, full]
+        }
+        "offset-commit-request" => {
+            let member = GroupMember { member_id: "m".into(), epoch: MemberEpoch(7), instance_id: Some("i".into()) };
+            let row = |leader_epoch, metadata: &str| CommitRow {
+                topic_id: TOPIC,
+                partition: PARTITION,
+                offset: Offset(1000),
+                leader_epoch,
+                metadata: metadata.into(),
+            };
+            let rows = vec![row(None, ""), row(Some(LeaderEpoch(3)), "a note")];
+            encoded![
+                OffsetCommitRequest { group_id: group_id(), member: None, partitions: vec![] },
+                OffsetCommitRequest { group_id: group_id(), member: Some(member), partitions: rows },
+            ]
+        }
+        "offset-fetch-request" => encoded![
+            OffsetFetchRequest { group_id: group_id(), partitions: None },
+            OffsetFetchRequest { group_id: group_id(), partitions: Some(vec![at, at]) },
+        ],
+        "delete-offsets-request" => {
+            encoded![DeleteOffsetsRequest { group_id: group_id(), partitions: vec![at, at] }]
+        }
+        "list-groups-request" => encoded![
+            ListGroupsRequest::default(),
+            ListGroupsRequest { states: vec!["Empty".into()], kinds: vec!["Classic".into(), "Consumer".into()] },
+        ],
+        "describe-group-request" => encoded![DescribeGroupRequest { group_id: group_id() }],
+        "delete-group-request" => encoded![DeleteGroupRequest { group_id: group_id() }],
+        _ => return None,
+    })
+}
+
+fn replies_of_groups(target: &str) -> Option<Vec<Vec<u8>>> {
+    let topic = |name: &str| AssignedTopic { topic_id: TOPIC, name: name.into(), partitions: vec![PARTITION] };
+    let result = |error| GroupPartitionResult { topic_id: TOPIC, partition: PARTITION, error };
+    let results = vec![result(ErrorCode::None), result(ErrorCode::GroupSubscribedToTopic)];
+    Some(match target {
+        "group-heartbeat-reply" => {
+            let reply = |assignment| GroupHeartbeatReply {
+                member_epoch: MemberEpoch(8),
+                heartbeat_interval_ms: 5_000,
+                assignment,
+            };
+            encoded![reply(None), reply(Some(vec![])), reply(Some(vec![topic("orders"), topic("")]))]
+        }
+        "offset-commit-reply" => encoded![OffsetCommitReply { partitions: results }],
+        "delete-offsets-reply" => encoded![DeleteOffsetsReply { partitions: results }],
+        "offset-fetch-reply" => {
+            let row = |leader_epoch| CommittedRow {
+                partition: PARTITION,
+                offset: Offset(77),
+                leader_epoch,
+                metadata: "a note".into(),
+            };
+            let rows = vec![row(None), row(Some(LeaderEpoch(3)))];
+            let topic = |partitions| TopicOffsets { topic_id: TOPIC, name: "orders".into(), partitions };
+            encoded![OffsetFetchReply { topics: vec![] }, OffsetFetchReply { topics: vec![topic(rows), topic(vec![])] }]
+        }
+        "list-groups-reply" => {
+            let group = ListedGroup {
+                group_id: "payments".into(),
+                kind: "Consumer".into(),
+                protocol_type: "consumer".into(),
+                state: "Stable".into(),
+            };
+            encoded![ListGroupsReply { groups: vec![] }, ListGroupsReply { groups: vec![group.clone(), group] }]
+        }
+        "describe-group-reply" => {
+            let member = DescribedMember {
+                member_id: "m".into(),
+                instance_id: Some("till-1".into()),
+                client_id: "ouzel-client".into(),
+                host: "/127.0.0.1".into(),
+                epoch: MemberEpoch(8),
+                topics: vec!["orders".into()],
+                pattern: Some("order.*".into()),
+                assignment: vec![topic("orders")],
+                target: vec![topic("orders"), topic("")],
+            };
+            let bare = DescribedMember { instance_id: None, topics: vec![], pattern: None, ..member.clone() };
+            let reply = |members| DescribeGroupReply {
+                kind: "Consumer".into(),
+                state: "Reconciling".into(),
+                protocol_type: "consumer".into(),
+                assignor: "uniform".into(),
+                epoch: MemberEpoch(9),
+                assignment_epoch: MemberEpoch(8),
+                members,
+            };
+            encoded![reply(vec![]), reply(vec![member, bare])]
         }
         _ => return None,
     })

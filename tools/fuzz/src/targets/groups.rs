@@ -1,9 +1,11 @@
-//! Target of what groups keep in `__consumer_offsets`: a key and a value of any kind.
+//! Targets of what groups keep in `__consumer_offsets`: a key and a value of any kind; and of what leaders of classic groups
+//! assign, in bytes of their own.
 //!
-//! Reading takes no memory at all. What was read is written in the version of today and read again, and is the same from then on:
+//! Reading a record takes no memory at all. What was read is written in the version of today and read again, and is the same from then on:
 //! fields that today's version does not have, and tagged fields that are not known here, are forgotten.
 
 use ouzel_protocol::kafka::StoredGroupRecord;
+use ouzel_protocol::kafka::consumer_protocol::assigned_partitions;
 
 use crate::oracle::{Heap, bounded};
 
@@ -18,6 +20,14 @@ pub(super) fn record(bytes: &[u8]) -> bool {
     let again = StoredGroupRecord::decode(&key, value.as_deref()).unwrap_or_else(|error| panic!("{record:?}: {error}"));
     let again = again.expect("a kind that was read");
     assert_eq!(written(&again), (key.clone(), value.clone()), "{record:?}");
+    true
+}
+
+/// Only read, never written: what stands in it is no more than its bytes have room for.
+pub(super) fn assignment(bytes: &[u8]) -> bool {
+    let Ok(topics) = bounded(Heap::MESSAGE, bytes.len(), || assigned_partitions(bytes)) else { return false };
+    let least: usize = topics.iter().map(|(topic, partitions)| topic.len() + 4 * partitions.len()).sum();
+    assert!(least <= bytes.len(), "{topics:?}");
     true
 }
 

@@ -54,6 +54,19 @@ bodies! {
     describe_cluster_reply: exact(DescribeClusterReply);
     init_producer_id_request: exact(InitProducerIdRequest);
     init_producer_id_reply: settles(InitProducerIdReply);
+    group_heartbeat_request: exact(GroupHeartbeatRequest);
+    group_heartbeat_reply: exact(GroupHeartbeatReply);
+    offset_commit_request: exact(OffsetCommitRequest);
+    offset_commit_reply: settles(OffsetCommitReply);
+    offset_fetch_request: exact(OffsetFetchRequest);
+    offset_fetch_reply: exact(OffsetFetchReply);
+    list_groups_request: exact(ListGroupsRequest);
+    list_groups_reply: exact(ListGroupsReply);
+    describe_group_request: exact(DescribeGroupRequest);
+    describe_group_reply: exact(DescribeGroupReply);
+    delete_group_request: exact(DeleteGroupRequest);
+    delete_offsets_request: exact(DeleteOffsetsRequest);
+    delete_offsets_reply: settles(DeleteOffsetsReply);
     error_reply: settles(ErrorReply);
     status_reply: settles(StatusReply);
 }

@@ -3,8 +3,7 @@
 
 use std::rc::Rc;
 
-use ouzel_broker_core::group::{GroupDescription, GroupListing, InstanceId, Reply};
-use ouzel_protocol::ShardIndex;
+use ouzel_broker_core::group::{GroupDescription, InstanceId, Reply};
 use ouzel_protocol::kafka::{
     AUTHORIZED_OPERATIONS_NONE, DeleteGroupsReply, DeleteGroupsRequest, DeletedGroup, DescribeGroupsReply,
     DescribeGroupsRequest, DescribedGroup, DescribedMember, KafkaError, ListGroupsReply, ListGroupsRequest,
@@ -14,7 +13,7 @@ use ouzel_protocol::kafka::{
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
-use crate::groups::{Unavailable, at_coordinator, at_shard, serving_here};
+use crate::groups::{Unavailable, at_coordinator, list as list_groups};
 use crate::kafka::request::{KafkaRequest, Ticket};
 
 /// From here on a group that is not there is an error (KIP-1043); before, it is one that is dead.
@@ -80,25 +79,8 @@ pub(super) async fn list(connection: &Rc<Connection>, request: &KafkaRequest, ti
     let state = &connection.state;
     let owned = |filter: Vec<&str>| filter.into_iter().map(str::to_owned).collect::<Vec<_>>();
     let (states, kinds) = (owned(asked.states_filter.iter().collect()), owned(asked.types_filter.iter().collect()));
-    let mut listed: Vec<GroupListing> = Vec::new();
-    let mut error_code = KafkaError::NONE;
-    for shard in 0..state.peers.len() {
-        let shard = ShardIndex(u16::try_from(shard).unwrap_or(u16::MAX));
-        let (states, kinds) = (states.clone(), kinds.clone());
-        let of_shard = at_shard(state, shard, async move |state| {
-            let states: Vec<&str> = states.iter().map(String::as_str).collect();
-            let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-            let mut listed = Vec::new();
-            for coordinator in serving_here(&state).await? {
-                listed.extend(coordinator.read(|groups| groups.list(&states, &kinds)).await?);
-            }
-            Ok(listed)
-        });
-        match of_shard.await.flatten() {
-            Ok(of_shard) => listed.extend(of_shard),
-            Err(error) => error_code = error_map::of_unavailable(error),
-        }
-    }
+    let (listed, failed) = list_groups(state, &states, &kinds).await;
+    let error_code = failed.map_or(KafkaError::NONE, error_map::of_unavailable);
     let groups = listed.iter().map(|group| ListedGroup {
         group_id: group.group_id.as_str(),
         protocol_type: &group.protocol_type,

@@ -3,16 +3,14 @@
 
 use std::rc::Rc;
 
-use ouzel_protocol::ErrorCode;
 use ouzel_protocol::kafka::{Coordinator, FindCoordinatorReply, FindCoordinatorRequest, KafkaError, coordinator_type};
 
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
-use crate::groups::{OFFSETS_TOPIC, offsets_topic};
-use crate::handlers::refresh;
+use crate::groups::{OFFSETS_TOPIC, ensure_offsets_topic};
+use crate::kafka::metadata;
 use crate::kafka::request::{KafkaRequest, Ticket};
-use crate::kafka::{metadata, names};
 use crate::shard::ShardState;
 
 /// From here on several are asked for at once (KIP-699).
@@ -73,16 +71,4 @@ async fn find(state: &ShardState, kind: i8) -> Found {
             )
         }
     }
-}
-
-/// Sees to it that groups have a topic to be kept in.
-async fn ensure_offsets_topic(state: &ShardState) -> Result<(), ErrorCode> {
-    if offsets_topic(state).is_some() {
-        return Ok(());
-    }
-    refresh(state).await;
-    if offsets_topic(state).is_some() {
-        return Ok(());
-    }
-    names::create(state, OFFSETS_TOPIC).await.map(drop)
 }
