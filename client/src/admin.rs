@@ -83,6 +83,10 @@ impl Admin {
         Admin { cluster }
     }
 
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// Creates a topic; it is usable on every shard when this returns.
     ///
     /// # Errors
@@ -239,7 +243,7 @@ impl Admin {
         connection.metadata(request, self.cluster.config.request_timeout).await
     }
 
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         api: Api,
         encode: impl FnOnce(&mut Vec<u8>),

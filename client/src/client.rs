@@ -8,6 +8,8 @@ use crate::cluster::Cluster;
 use crate::config::{ClientConfig, ConsumerConfig, ProducerConfig};
 use crate::consumer::Consumer;
 use crate::error::ClientError;
+use crate::group_config::GroupConsumerConfig;
+use crate::group_consumer::GroupConsumer;
 use crate::producer::Producer;
 
 /// A connected client. Clones share connections and metadata.
@@ -52,7 +54,16 @@ impl Client {
         Ok(Consumer::start(Arc::clone(&self.cluster), config))
     }
 
-    /// What administers topics.
+    /// A new member of a group. It joins at once, in the background; what it reads is decided by the broker.
+    ///
+    /// # Errors
+    /// The settings cannot work.
+    pub fn group_consumer(&self, config: GroupConsumerConfig) -> Result<GroupConsumer, ClientError> {
+        config.check()?;
+        Ok(GroupConsumer::start(Arc::clone(&self.cluster), config))
+    }
+
+    /// What administers topics and groups.
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(Arc::clone(&self.cluster))

@@ -261,6 +261,11 @@ pub(crate) struct Retries {
 }
 
 impl Retries {
+    /// Whether there is time for another attempt.
+    pub(crate) fn has_time(&self) -> bool {
+        Instant::now() < self.deadline
+    }
+
     /// Waits before the next attempt, or gives the error back when it will not pass or there is no time left.
     pub(crate) async fn pause(&mut self, error: ClientError) -> Result<(), ClientError> {
         self.failures = self.failures.saturating_add(1);

@@ -20,7 +20,7 @@ use crate::fetcher::{self, Shared};
 /// start position on is given out once, in the order of its partition. While no broker can be reached, [`next`](Self::next)
 /// waits; put a timeout around it to bound that.
 pub struct Consumer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Records of one batch, read and not yet given out.
     decoded: VecDeque<ConsumedRecord>,
     /// The partition they are of, and the position after the batch.
@@ -104,7 +104,13 @@ impl Consumer {
         self.positions.get(slot).copied()
     }
 
-    async fn start_at(
+    /// Stops reading one partition; what was fetched ahead of it is dropped.
+    pub(crate) fn release(&mut self, topic: &str, partition: PartitionIndex) {
+        let gone = self.shared.state().release(topic, partition);
+        self.forget_decoded(gone.as_slice());
+    }
+
+    pub(crate) async fn start_at(
         &mut self,
         topic: &Arc<str>,
         partitions: &[PartitionIndex],
@@ -179,8 +185,13 @@ impl Consumer {
         Ok(records)
     }
 
+    /// Whether a record can be taken at once.
+    pub(crate) fn has_decoded(&self) -> bool {
+        !self.decoded.is_empty()
+    }
+
     #[inline]
-    fn pop(&mut self) -> Option<ConsumedRecord> {
+    pub(crate) fn pop(&mut self) -> Option<ConsumedRecord> {
         let record = self.decoded.pop_front()?;
         if let Some((slot, end)) = self.decoded_slot {
             self.positions[slot] = if self.decoded.is_empty() { end } else { record.offset.next() };
@@ -198,7 +209,7 @@ impl Consumer {
     }
 
     /// Reads the next batch that was fetched; false when there is none. With `errors`, what went wrong comes first.
-    fn read_chunk(&mut self, errors: bool) -> Result<bool, ClientError> {
+    pub(crate) fn read_chunk(&mut self, errors: bool) -> Result<bool, ClientError> {
         let (chunk, has_room) = {
             let mut state = self.shared.state();
             if state.is_empty() {

@@ -84,6 +84,16 @@ pub enum ClientError {
         /// Its reason, for people; may be empty.
         message: String,
     },
+    /// The broker refused to carry out a request about one group.
+    #[error("group {group}: {}", refusal(*code, message))]
+    Group {
+        /// The group.
+        group: String,
+        /// The broker's reason, for programs.
+        code: ErrorCode,
+        /// Its reason, for people; may be empty.
+        message: String,
+    },
     /// The broker refused one partition of a request.
     #[error("topic {topic} partition {partition}: {code}")]
     Partition {
@@ -168,6 +178,17 @@ pub enum ClientError {
         /// What the last attempt said.
         last: String,
     },
+    /// A group has no offset of a partition, and its members are not told where to begin. Commit one, or choose a policy in the
+    /// consumer's configuration.
+    #[error("group {group} has no offset of topic {topic} partition {partition}; commit one, or set a policy for it")]
+    NoCommittedOffset {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: PartitionIndex,
+    },
     /// A setting or argument that cannot work. The caller's fault.
     #[error("invalid {field}: {problem}")]
     InvalidConfig {
@@ -196,6 +217,7 @@ impl ClientError {
             ClientError::Connect { .. } | ClientError::ConnectionLost { .. } | ClientError::Timeout { .. } => true,
             ClientError::Refused { code, .. }
             | ClientError::Topic { code, .. }
+            | ClientError::Group { code, .. }
             | ClientError::Partition { code, .. } => code.is_retriable(),
             _ => false,
         }
@@ -225,6 +247,7 @@ impl ClientError {
         match self {
             ClientError::Refused { code, .. }
             | ClientError::Topic { code, .. }
+            | ClientError::Group { code, .. }
             | ClientError::Partition { code, .. } => Some(*code),
             ClientError::UnknownTopic { .. } | ClientError::UnknownPartition { .. } => {
                 Some(ErrorCode::UnknownTopicOrPartition)

@@ -169,6 +169,14 @@ impl FetchState {
         gone
     }
 
+    /// Stops reading one partition. Its slot is its own again when it is assigned again, so that partitions which come and go
+    /// cost no more than those there are.
+    pub(crate) fn release(&mut self, topic: &str, partition: PartitionIndex) -> Option<Slot> {
+        let slot = self.slot(topic, partition)?;
+        self.restart(slot, Phase::Removed);
+        Some(slot)
+    }
+
     pub(crate) fn slot(&self, topic: &str, partition: PartitionIndex) -> Option<Slot> {
         self.by_name.get(&(topic.into(), partition)).copied()
     }

@@ -41,6 +41,27 @@
 //! # }
 //! ```
 //!
+//! # Consume as a member of a group
+//! ```no_run
+//! use ouzel_client::{Client, ClientConfig, GroupConsumerConfig, OutOfRange, Subscription};
+//!
+//! # async fn example() -> Result<(), ouzel_client::ClientError> {
+//! let client = Client::connect("127.0.0.1:9192", ClientConfig::default()).await?;
+//! let config = GroupConsumerConfig {
+//!     offset_reset: OutOfRange::Earliest,
+//!     ..GroupConsumerConfig::new("billing", Subscription::topics(["orders"]))
+//! };
+//! let mut consumer = client.group_consumer(config)?;
+//! for _ in 0..1000 {
+//!     let record = consumer.recv().await?;
+//!     println!("{} {}: {:?}", record.partition, record.offset, record.value);
+//! }
+//! // Commits, gives its partitions back, and leaves.
+//! consumer.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Administer
 //! ```no_run
 //! use ouzel_client::{Client, ClientConfig, NewTopic};
@@ -70,6 +91,10 @@ mod delivery;
 mod error;
 mod fetch_state;
 mod fetcher;
+mod group_admin;
+mod group_calls;
+mod group_config;
+mod group_consumer;
 mod inbound;
 mod metadata;
 mod partitioner;
@@ -88,6 +113,10 @@ pub use consumed::{ConsumedHeader, ConsumedRecord};
 pub use consumer::Consumer;
 pub use delivery::{Delivery, RecordMetadata};
 pub use error::ClientError;
+pub use group_admin::{OffsetReset, ResetTo};
+pub use group_calls::TopicPartition;
+pub use group_config::{GroupConsumerConfig, Subscription};
+pub use group_consumer::{Calling, GroupConsumer, OffsetCommitter, RebalanceListener};
 pub use partitioner::{CustomPartitioner, Partitioner};
 pub use producer::Producer;
 pub use record::Record;
