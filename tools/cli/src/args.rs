@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench_args::BenchCommand;
+use crate::group_args::GroupCommand;
 use crate::units::parse_timestamp_ms;
 
 const EXAMPLES: &str = "\
@@ -14,6 +15,7 @@ Examples:
   ouzel topic create orders --partitions 6                create a topic
   seq 1 1000 | ouzel produce orders                       a record for each line
   ouzel consume orders --from earliest --count 1000       a line for each record
+  ouzel group describe billing                            who reads what, and how far behind
   ouzel bench e2e --embedded --records 1000000            measure, on a broker of its own
   ouzel inspect --verify ./ouzel-data                     read a data directory offline
 
@@ -56,6 +58,9 @@ pub(crate) enum Command {
     /// Create, list, describe, alter and delete topics
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// List, describe, reset and delete groups of consumers
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Show how the nodes and their shards are
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -296,7 +301,8 @@ pub(crate) enum FormatArg {
 #[command(after_help = "Starts at the latest record and follows until Ctrl-C, unless told otherwise.\n\nExamples:\n  \
                         ouzel consume orders --from earliest --count 100\n  \
                         ouzel consume orders --partition 2 --from 4711 --format json\n  \
-                        ouzel consume orders --from 2026-01-01T00:00:00Z --timeout-ms 5000")]
+                        ouzel consume orders --from 2026-01-01T00:00:00Z --timeout-ms 5000\n  \
+                        ouzel consume orders --group billing --from earliest")]
 pub(crate) struct ConsumeArgs {
     /// Name of the topic
     #[arg(value_name = "TOPIC")]
@@ -305,8 +311,12 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, default_value = "latest", value_name = "POSITION", value_parser = parse_from)]
     pub(crate) from: FromArg,
     /// Read only this partition
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", conflicts_with = "group")]
     pub(crate) partition: Option<u32>,
+    /// Read as a member of this group: partitions are shared with its other members, and offsets are committed. --from,
+    /// earliest or latest, is for partitions that the group has no offset of
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
     /// End after this many records
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,

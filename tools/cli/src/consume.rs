@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use ouzel_client::{ConsumedRecord, Consumer, ConsumerConfig, Offset, PartitionIndex, Partitions, StartAt};
+use ouzel_client::{
+    Client, ClientError, ConsumedRecord, Consumer, ConsumerConfig, GroupConsumer, GroupConsumerConfig, Offset,
+    OutOfRange, PartitionIndex, Partitions, StartAt, Subscription,
+};
 use ouzel_protocol::check_topic_name;
 use serde_json::{Map, Value, json};
 
@@ -23,6 +26,12 @@ enum End {
 /// Prints records until there are enough, none come any more, or Ctrl-C.
 pub(crate) fn run(mut args: ConsumeArgs, global: &GlobalArgs) -> Result<()> {
     check_topic_name(&args.topic)?;
+    if args.group.is_some() && !matches!(args.from, FromArg::Earliest | FromArg::Latest) {
+        bail!(
+            "a group goes on where it has committed: --from earliest or latest is for what it has not, and \
+               `ouzel group reset-offsets` moves it"
+        );
+    }
     if matches!(args.from, FromArg::Offset(_)) && args.partition.is_none() {
         bail!("an offset belongs to one partition: name it with --partition, or start at earliest, latest or a time");
     }
@@ -32,27 +41,23 @@ pub(crate) fn run(mut args: ConsumeArgs, global: &GlobalArgs) -> Result<()> {
     let mut output = Output::new();
     let (end, printed) = block_on(async {
         let client = connect(global).await?;
-        let mut consumer = client.consumer(ConsumerConfig::default())?;
-        let partitions = match args.partition {
-            Some(partition) => Partitions::Only(vec![PartitionIndex(partition)]),
-            None => Partitions::All,
+        let mut source = match &args.group {
+            Some(group) => member_of(&client, group, &args).await?,
+            None => Source::Alone(assigned(&client, &args).await?),
         };
-        let start = match args.from {
-            FromArg::Earliest => StartAt::Earliest,
-            FromArg::Latest => StartAt::Latest,
-            FromArg::Offset(offset) => StartAt::Offset(Offset(offset)),
-            FromArg::Timestamp(timestamp) => StartAt::Timestamp(timestamp),
-        };
-        consumer.assign(&args.topic, partitions, start).await?;
         let mut printed = 0;
         let end = tokio::select! {
-            end = print_records(&args, &mut consumer, &mut output, &mut printed) => end?,
+            end = print_records(&args, &mut source, &mut output, &mut printed) => end?,
             // Without a handler Ctrl-C ends the process all the same, only less tidily.
             _ = tokio::signal::ctrl_c() => End::Interrupted,
         };
+        // Nothing is committed that is not printed.
+        output.flush()?;
+        if let Source::Member(consumer) = source {
+            consumer.close().await?;
+        }
         Ok((end, printed))
     })?;
-    output.flush()?;
     match (end, args.count) {
         (End::TimedOut, Some(count)) => {
             let timeout_ms = args.timeout_ms.unwrap_or_default();
@@ -62,18 +67,55 @@ pub(crate) fn run(mut args: ConsumeArgs, global: &GlobalArgs) -> Result<()> {
     }
 }
 
-async fn print_records(
-    args: &ConsumeArgs,
-    consumer: &mut Consumer,
-    output: &mut Output,
-    printed: &mut u64,
-) -> Result<End> {
+/// Where records come from.
+enum Source {
+    /// Partitions of one's own choice.
+    Alone(Consumer),
+    /// Those that a group's coordinator assigns.
+    Member(Box<GroupConsumer>),
+}
+
+impl Source {
+    async fn next(&mut self) -> Result<ConsumedRecord, ClientError> {
+        match self {
+            Source::Alone(consumer) => consumer.next().await,
+            Source::Member(consumer) => consumer.recv().await,
+        }
+    }
+}
+
+async fn assigned(client: &Client, args: &ConsumeArgs) -> Result<Consumer> {
+    let mut consumer = client.consumer(ConsumerConfig::default())?;
+    let partitions = match args.partition {
+        Some(partition) => Partitions::Only(vec![PartitionIndex(partition)]),
+        None => Partitions::All,
+    };
+    let start = match args.from {
+        FromArg::Earliest => StartAt::Earliest,
+        FromArg::Latest => StartAt::Latest,
+        FromArg::Offset(offset) => StartAt::Offset(Offset(offset)),
+        FromArg::Timestamp(timestamp) => StartAt::Timestamp(timestamp),
+    };
+    consumer.assign(&args.topic, partitions, start).await?;
+    Ok(consumer)
+}
+
+async fn member_of(client: &Client, group: &str, args: &ConsumeArgs) -> Result<Source> {
+    // A member would wait for a topic that is not there: a person has misspelt it.
+    client.admin().partition_count(&args.topic).await?;
+    let offset_reset = if args.from == FromArg::Earliest { OutOfRange::Earliest } else { OutOfRange::Latest };
+    let subscription = Subscription::topics([&args.topic]);
+    let config = GroupConsumerConfig { offset_reset, ..GroupConsumerConfig::new(group, subscription) };
+    Ok(Source::Member(Box::new(client.group_consumer(config)?)))
+}
+
+async fn print_records(args: &ConsumeArgs, source: &mut Source, output: &mut Output, printed: &mut u64) -> Result<End> {
     let timeout = args.timeout_ms.map(Duration::from_millis);
     let mut line = Vec::new();
     while args.count.is_none_or(|count| *printed < count) {
         let at_hand = tokio::select! {
             biased;
-            record = consumer.next() => Some(record?),
+            record = source.next() => Some(record?),
             () = std::future::ready(()) => None,
         };
         let record = match at_hand {
@@ -84,8 +126,8 @@ async fn print_records(
                     output.flush()?;
                 }
                 match timeout {
-                    None => consumer.next().await?,
-                    Some(timeout) => match tokio::time::timeout(timeout, consumer.next()).await {
+                    None => source.next().await?,
+                    Some(timeout) => match tokio::time::timeout(timeout, source.next()).await {
                         Ok(record) => record?,
                         Err(_) => return Ok(End::TimedOut),
                     },

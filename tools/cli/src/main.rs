@@ -9,6 +9,8 @@ mod cluster;
 mod config;
 mod connect;
 mod consume;
+mod group;
+mod group_args;
 mod inspect;
 mod lines;
 mod logging;
@@ -50,6 +52,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Topic(command) => topic::run(command, &cli.global),
         Command::Produce(args) => produce::run(args, &cli.global),
         Command::Consume(args) => consume::run(args, &cli.global),
+        Command::Group(command) => group::run(command, &cli.global),
         Command::Cluster(command) => cluster::run(&command, &cli.global),
         Command::Bench(command) => bench::run(command, &cli.global),
         Command::Inspect(args) => inspect::run(&args, cli.global.json),
