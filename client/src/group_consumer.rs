@@ -249,7 +249,7 @@ impl GroupConsumer {
     async fn settle_once(&mut self) -> Result<(), ClientError> {
         self.recall_failed_commits();
         if self.shared.commit_due.swap(false, Ordering::AcqRel) {
-            let _ = self.commit_in_background();
+            drop(self.commit_in_background());
         }
         let mut failures = 0;
         loop {

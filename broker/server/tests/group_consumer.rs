@@ -100,9 +100,12 @@ fn numbers(consumer: &GroupConsumer) -> Vec<u32> {
     consumer.assignment().map(|at| at.partition.0).collect()
 }
 
-/// What a listener was told, in a word each.
+/// One call of a listener, in a word, and its partitions.
+type Call = (&'static str, Vec<u32>);
+
+/// What a listener was told.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<(&'static str, Vec<u32>)>>>);
+struct Told(Arc<Mutex<Vec<Call>>>);
 
 impl Told {
     fn note(&self, what: &'static str, partitions: &[TopicPartition]) {
@@ -110,7 +113,7 @@ impl Told {
         self.0.lock().expect("a list").push((what, numbers));
     }
 
-    fn take(&self) -> Vec<(&'static str, Vec<u32>)> {
+    fn take(&self) -> Vec<Call> {
         std::mem::take(&mut self.0.lock().expect("a list"))
     }
 }
