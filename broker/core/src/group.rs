@@ -31,7 +31,9 @@ pub use consumer::{
     ConsumerMemberDescription, ConsumerRecord, CurrentAssignment, HeartbeatCaller, HeartbeatOutcome, LEFT_EPOCH,
     MemberState, Migration, ResolvedPattern, StoredConsumerGroup, Subscription,
 };
-pub use coordinator::{Group, GroupCoordinator, GroupDescription, GroupKind, GroupListing, partition_for};
+pub use coordinator::{
+    Group, GroupCoordinator, GroupDescription, GroupKind, GroupListing, SnapshotCursor, partition_for,
+};
 pub use effects::{
     Effects, JoinOutcome, JoinRefusal, JoinedMember, LeftMember, PartitionOutcome, Reply, SyncOutcome, TopicOutcomes,
     Waiter,

@@ -2,7 +2,9 @@
 
 mod support;
 
-use ouzel_broker_core::group::{Caller, Generation, GroupConfig, GroupError, GroupRecord, partition_for};
+use ouzel_broker_core::group::{
+    Caller, ClassicGroupState, Generation, GroupConfig, GroupError, GroupRecord, partition_for,
+};
 use support::{GROUP, Joining, Scene, again, caller, fixed, hasty};
 
 #[test]
@@ -83,7 +85,7 @@ fn a_record_that_contradicts_itself_is_refused() {
     let mut scene = Scene::new(hasty());
     scene.stable(&[fixed("a"), fixed("b")]);
     let Some(GroupRecord::ClassicGroup { group_id, state }) = scene.log.last().cloned() else { panic!("a record") };
-    let mut broken = vec![state.clone(); 5];
+    let mut broken = vec![ClassicGroupState::clone(&state); 5];
     broken[0].members[1].member_id = broken[0].members[0].member_id.clone();
     broken[1].members[1].instance_id = broken[1].members[0].instance_id.clone();
     broken[2].protocol = None;
@@ -91,7 +93,7 @@ fn a_record_that_contradicts_itself_is_refused() {
     broken[4].protocol_type = "".into();
     let before = scene.coordinator.describe_classic(GROUP);
     for state in broken {
-        let record = GroupRecord::ClassicGroup { group_id: group_id.clone(), state };
+        let record = GroupRecord::ClassicGroup { group_id: group_id.clone(), state: state.into() };
         assert!(scene.coordinator.apply(record.clone()).is_err(), "{record:?}");
         assert_eq!(scene.coordinator.describe_classic(GROUP), before);
     }

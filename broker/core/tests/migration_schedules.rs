@@ -15,6 +15,7 @@ use ouzel_protocol::{MetadataVersion, TopicId};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
+use support::snapshot::Snapshots;
 use support::{GROUP, Joining, Scene, caller, hasty, subscription};
 
 const ORDERS: TopicId = TopicId(7);
@@ -94,6 +95,9 @@ struct World {
     is_cooperative: bool,
     lost: bool,
     names: u32,
+    snapshots: Snapshots,
+    /// Apart from the other, so that snapshots change no schedule.
+    snapshot_rng: SmallRng,
 }
 
 impl World {
@@ -102,7 +106,9 @@ impl World {
         let mut scene = Scene::new(hasty());
         scene.coordinator.set_topics(Arc::new(Orders));
         let is_cooperative = rng.random_bool(0.5);
-        World { rng, scene, clients: Vec::new(), is_cooperative, lost: true, names: 0 }
+        let snapshots = Snapshots::new(hasty(), Arc::new(Orders));
+        let snapshot_rng = SmallRng::seed_from_u64(!seed);
+        World { rng, scene, clients: Vec::new(), is_cooperative, lost: true, names: 0, snapshots, snapshot_rng }
     }
 
     fn add(&mut self) {
@@ -131,6 +137,8 @@ impl World {
             }
             self.clients[at] = client;
             self.check();
+            let (coordinator, log) = (&self.scene.coordinator, &self.scene.log);
+            self.snapshots.step(&mut self.snapshot_rng, coordinator, log, self.scene.now);
         }
     }
 
@@ -301,6 +309,7 @@ impl World {
     fn restart(&mut self) {
         self.scene.restart();
         self.scene.coordinator.set_topics(Arc::new(Orders));
+        self.snapshots.restarted();
         for client in &mut self.clients {
             match &mut client.next {
                 Next::Join(waiter) | Next::Sync(waiter, _) => *waiter = None,
@@ -365,6 +374,7 @@ fn run(seed: u64) {
         }
         world.step();
     }
+    world.snapshots.check(&world.scene.log, world.scene.now);
     world.lost = false;
     (0..200).for_each(|_| world.step());
     world.check_settled();

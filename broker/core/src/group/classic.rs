@@ -141,8 +141,8 @@ pub struct ClassicGroup {
     subscribed: Option<BTreeSet<TopicName>>,
     /// No deadline of this group comes before that one; it may come long after.
     wake_at: MonotonicMs,
-    /// Whether the log has a record of it.
-    is_stored: bool,
+    /// The last record of it, from which it would be loaded; none where the log has none.
+    stored: Option<Arc<ClassicGroupState>>,
 }
 
 impl ClassicGroup {
@@ -165,7 +165,7 @@ impl ClassicGroup {
             metadata_bytes: 0,
             subscribed: None,
             wake_at: MonotonicMs::NEVER,
-            is_stored: false,
+            stored: None,
         }
     }
 
@@ -173,7 +173,7 @@ impl ClassicGroup {
     ///
     /// # Errors
     /// The record's fault: what it says of members, leader and protocol does not go together.
-    pub(crate) fn from_record(group_id: GroupId, state: &ClassicGroupState) -> Result<Self, StoredGroupError> {
+    pub(crate) fn from_record(group_id: GroupId, state: &Arc<ClassicGroupState>) -> Result<Self, StoredGroupError> {
         if let Some(detail) = contradiction(state) {
             return Err(StoredGroupError { group_id, detail });
         }
@@ -190,7 +190,7 @@ impl ClassicGroup {
             group.phase = Phase::Stable { deadline: MonotonicMs::NEVER };
         }
         group.subscribed = group.read_subscriptions();
-        group.is_stored = true;
+        group.stored = Some(Arc::clone(state));
         Ok(group)
     }
 
@@ -220,7 +220,7 @@ impl ClassicGroup {
                 effects.reply(waiter, Reply::Sync(Err(GroupError::RebalanceInProgress)));
             }
         }
-        if self.is_stored {
+        if self.is_stored() {
             effects.record(GroupRecord::ClassicGroupTombstone { group_id: self.group_id.clone() });
         }
     }
@@ -288,7 +288,12 @@ impl ClassicGroup {
 
     /// Whether the log has a record of it.
     pub(crate) fn is_stored(&self) -> bool {
-        self.is_stored
+        self.stored.is_some()
+    }
+
+    /// The last record of it, if the log has one.
+    pub(crate) fn stored(&self) -> Option<&Arc<ClassicGroupState>> {
+        self.stored.as_ref()
     }
 
     /// Whether it assigns topics, as far as its protocol type says.
@@ -460,15 +465,15 @@ impl ClassicGroup {
 
     /// Writes the generation.
     fn store(&mut self, effects: &mut Effects) {
-        self.is_stored = true;
-        let state = ClassicGroupState {
+        let state = Arc::new(ClassicGroupState {
             protocol_type: self.protocol_type.clone().unwrap_or_else(|| Arc::from("")),
             generation: self.generation,
             protocol: self.protocol.clone(),
             leader: self.leader.clone(),
             since: self.since,
             members: self.members().collect(),
-        };
+        });
+        self.stored = Some(Arc::clone(&state));
         effects.record(GroupRecord::ClassicGroup { group_id: self.group_id.clone(), state });
     }
 

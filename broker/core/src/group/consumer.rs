@@ -18,6 +18,7 @@ mod member;
 mod migration;
 mod reconcile;
 mod record;
+mod snapshot;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ mod committing;
 mod consumer;
 mod listing;
 mod loading;
+mod snapshot;
 mod sweep;
 
 use std::cmp::Reverse;
@@ -31,6 +32,7 @@ use super::record::GroupRecord;
 use super::request::{Caller, JoinRequest, Leaving, SyncRequest};
 use super::topics::{NoTopics, Topics};
 pub use listing::{GroupDescription, GroupListing};
+pub use snapshot::SnapshotCursor;
 use sweep::Sweep;
 
 /// The partition of `__consumer_offsets` that has a group, of `partition_count`: where Kafka puts it (the hash of Java's

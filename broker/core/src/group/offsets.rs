@@ -6,6 +6,7 @@
 //! has since been created again) lies apart.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use ouzel_protocol::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
@@ -188,6 +189,19 @@ impl GroupOffsets {
     pub fn iter(&self) -> impl Iterator<Item = (&TopicName, PartitionIndex, CommittedOffset)> {
         self.topics.iter().flat_map(|(topic, offsets)| {
             offsets.entries.iter().map(move |entry| (topic, entry.partition, offsets.commit(entry)))
+        })
+    }
+
+    /// Those behind one of them, which need not be there any more, or all of them.
+    pub(super) fn iter_after(
+        &self,
+        after: Option<(&str, PartitionIndex)>,
+    ) -> impl Iterator<Item = (&TopicName, PartitionIndex, CommittedOffset)> {
+        let from = after.map_or(Bound::Unbounded, |(topic, _)| Bound::Included(topic));
+        self.topics.range::<str, _>((from, Bound::Unbounded)).flat_map(move |(topic, offsets)| {
+            let last = after.filter(|(name, _)| *name == topic.as_str()).map(|(_, partition)| partition);
+            let start = last.map_or(0, |last| offsets.entries.partition_point(|entry| entry.partition <= last));
+            offsets.entries[start..].iter().map(move |entry| (topic, entry.partition, offsets.commit(entry)))
         })
     }
 

@@ -36,8 +36,8 @@ pub enum GroupRecord {
     ClassicGroup {
         /// The group.
         group_id: GroupId,
-        /// What it is now.
-        state: ClassicGroupState,
+        /// What it is now. The group keeps it as well: it is the last one written until the next.
+        state: Arc<ClassicGroupState>,
     },
     /// A classic group is gone.
     ClassicGroupTombstone {

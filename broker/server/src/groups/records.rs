@@ -66,7 +66,7 @@ pub(super) fn meaning(stored: StoredGroupRecord<'_>) -> Option<GroupRecord> {
             let group_id = GroupId::from(key.group);
             match value {
                 None => GroupRecord::ClassicGroupTombstone { group_id },
-                Some(value) => GroupRecord::ClassicGroup { group_id, state: classic_state(&value) },
+                Some(value) => GroupRecord::ClassicGroup { group_id, state: Arc::new(classic_state(&value)) },
             }
         }
         stored => return consumer::meaning(stored),

@@ -1,6 +1,8 @@
 //! Groups whose broker assigns, at the door: their heartbeats, their records, and when a group becomes one or ceases to be. Owns the
 //! change of a group's kind. Lives on the shard that owns the partition.
 
+use std::sync::Arc;
+
 use ouzel_protocol::kafka::ConsumerGroupHeartbeatRequest;
 
 use super::{Group, GroupCoordinator, GroupKind, check_group_id, find_or_create};
@@ -119,14 +121,14 @@ impl Group {
         }
         let group_id = GroupId::from(group_id);
         group.write_tombstones(effects);
-        let state = ClassicGroupState {
+        let state = Arc::new(ClassicGroupState {
             protocol_type: "".into(),
             generation: group.epoch(),
             protocol: None,
             leader: None,
             since: Some(now.wall),
             members: Vec::new(),
-        };
+        });
         let classic = ClassicGroup::from_record(group_id.clone(), &state).expect("a group without members is one");
         effects.record(GroupRecord::ClassicGroup { group_id: group_id.clone(), state });
         self.kind = GroupKind::Classic(Box::new(classic));
@@ -137,7 +139,7 @@ impl Group {
     pub(super) fn downgrade(&mut self, ctx: Context<'_>, topics: &dyn Topics, effects: &mut Effects) {
         let GroupKind::Consumer(group) = &self.kind else { return };
         let members = ConsumerContext { now: ctx.now, config: &ctx.config.consumer, topics };
-        let Some(state) = group.downgraded(members) else { return };
+        let Some(state) = group.downgraded(members).map(Arc::new) else { return };
         let group_id = group.group_id().clone();
         let mut classic = ClassicGroup::from_record(group_id.clone(), &state).expect("its members have what they need");
         group.write_tombstones(effects);
