@@ -181,7 +181,7 @@ impl Schedule {
                         topic_id: of,
                         partitions: set.iter().filter(|p| p.topic_id == of).map(|p| p.partition.0 as i32).collect(),
                     };
-                    [1, 2, 3].map(|id| row(TopicId(id))).into_iter().filter(|row| row.partitions.len() > 0).collect()
+                    [1, 2, 3].map(|id| row(TopicId(id))).into_iter().filter(|row| !row.partitions.is_empty()).collect()
                 });
                 let at = known.unwrap_or_else(|| {
                     let member_id = member_id.to_owned();

@@ -10,6 +10,7 @@ mod coordinator;
 mod list;
 mod load;
 mod records;
+mod snapshot;
 mod topics;
 
 use std::cell::{Cell, RefCell};
@@ -59,6 +60,7 @@ pub(crate) struct Groups {
     wakes_at: Cell<MonotonicMs>,
     /// Something is due earlier than that.
     due_earlier: Notify,
+    snapshots: snapshot::Snapshots,
 }
 
 impl Groups {
@@ -68,6 +70,7 @@ impl Groups {
             coordinators: RefCell::default(),
             wakes_at: Cell::new(MonotonicMs::NEVER),
             due_earlier: Notify::new(),
+            snapshots: snapshot::Snapshots::default(),
         }
     }
 
@@ -219,17 +222,18 @@ pub(crate) fn load_all(state: &Rc<ShardState>) {
     state.shard.clone().spawn(async move {
         // What cannot be loaded now is loaded when it is asked for.
         let _ = serving_here(&state).await;
+        if state.index == ShardIndex(0) {
+            snapshot::remove_strays(&state).await;
+        }
     });
 }
 
 /// Shows the coordinators a newer image. Offsets of topics that were there before and are gone are forgotten.
 pub(crate) fn metadata_changed(state: &Rc<ShardState>, before: &MetadataImage) {
-    let coordinators = state.groups.all();
-    if coordinators.is_empty() {
-        return;
-    }
     let image = state.topics.image();
     let gone: Vec<_> = before.topics().filter(|topic| image.topic(topic.topic_id).is_none()).collect();
+    gone.iter().for_each(|topic| snapshot::topic_gone(state, topic));
+    let coordinators = state.groups.all();
     for coordinator in coordinators {
         CoordinatorRef::to(state, &coordinator).metadata_changed(&image, &gone);
     }

@@ -95,6 +95,15 @@ pub(crate) const GROUP_BATCH_RECORD_COUNT_MAX: usize = 16_384;
 pub(crate) const GROUP_BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a log of groups that are read at once.
 pub(crate) const GROUP_LOAD_BYTES: usize = 256 * 1024;
+/// Records of groups that are taken in before other work has its turn: less than a millisecond.
+pub(crate) const GROUP_LOAD_RECORDS: u64 = 1024;
+/// Bytes of logs behind their snapshots that the groups of one shard may have: about half a million commits, which a start
+/// reads in a fraction of a second. A shard whose snapshots take more than twice that may have half as much as they do.
+pub(crate) const GROUP_TAIL_BYTES: u64 = 64 * 1024 * 1024;
+/// Records that are taken into a snapshot before other work has its turn: less than a millisecond.
+pub(crate) const GROUP_SNAPSHOT_SLICE_RECORDS: usize = 512;
+/// Bytes of a snapshot that are written or read at once.
+pub(crate) const GROUP_SNAPSHOT_BUFFER_BYTES: usize = 256 * 1024;
 /// Control and metadata messages under way to one shard.
 pub(crate) const CONTROL_COUNT_MAX: usize = 64;
 /// Proposals and questions waiting at the metadata plane.
@@ -109,5 +118,7 @@ const _: () = assert!(HELLO_FRAME_BYTES_MAX <= 2 * BODY_BEGIN_BYTES);
 const _: () = assert!(SHORTAGE_MS_MAX < PEER_WAIT_MS_MAX && PEER_WAIT_MS_MAX < IDLE_MS_MAX);
 const _: () = assert!(SHORTAGE_BYTES_PER_MS_MIN < PEER_BYTES_PER_MS_MIN);
 const _: () = assert!(STOP_WAIT_MS_MAX > 2 * DRAIN_WAIT_MS_MAX);
+const _: () = assert!(GROUP_SNAPSHOT_BUFFER_BYTES.is_multiple_of(ouzel_runtime::ALIGN));
+const _: () = assert!(GROUP_SNAPSHOT_SLICE_RECORDS <= GROUP_BATCH_RECORD_COUNT_MAX);
 const _: () = assert!(3 * GROUP_BATCH_BYTES_MAX < ouzel_protocol::limits::BATCH_BYTES_MAX);
 const _: () = assert!(REQUEST_CREDIT_COUNT >= CONNECTION_REQUEST_COUNT_MAX);

@@ -21,8 +21,10 @@ use ouzel_protocol::batch::check_batch;
 use ouzel_runtime::sync::{Event, oneshot};
 use ouzel_runtime::timeout_at;
 
+use super::load::{self, Loaded};
+use super::snapshot::{self, Stored};
 use super::topics::ImageTopics;
-use super::{Unavailable, clock, load, records};
+use super::{Unavailable, clock, records};
 use crate::lanes::{AppendRow, PartitionRef};
 use crate::shard::ShardState;
 use crate::{join, limits, owner};
@@ -32,6 +34,7 @@ pub(crate) struct Coordinator {
     phase: RefCell<Phase>,
     /// The log was read, or cannot be.
     loaded: Event,
+    pub(super) stored: Stored,
 }
 
 enum Phase {
@@ -69,6 +72,16 @@ impl CoordinatorRef {
         Self { state: Rc::clone(state), coordinator: Rc::clone(coordinator) }
     }
 
+    /// The partition that it is of.
+    pub(super) fn partition(&self) -> PartitionRef {
+        self.coordinator.at
+    }
+
+    /// What a start would read of it.
+    pub(super) fn stored(&self) -> &Stored {
+        &self.coordinator.stored
+    }
+
     /// The coordinator of a partition that this shard owns. Waits for a while where it reads its log.
     ///
     /// # Errors
@@ -91,7 +104,8 @@ impl CoordinatorRef {
     }
 
     fn load(state: &Rc<ShardState>, at: PartitionRef) -> Rc<Coordinator> {
-        let coordinator = Rc::new(Coordinator { at, phase: RefCell::new(Phase::Loading), loaded: Event::new() });
+        let (phase, loaded, stored) = (RefCell::new(Phase::Loading), Event::new(), Stored::default());
+        let coordinator = Rc::new(Coordinator { at, phase, loaded, stored });
         let earlier = state.groups.coordinators.borrow_mut().insert(at.partition, Rc::clone(&coordinator));
         if let Some(earlier) = earlier {
             earlier.give_up();
@@ -104,7 +118,7 @@ impl CoordinatorRef {
     async fn read_log(self) {
         let groups = load::groups(&self.state, self.coordinator.at, self.state.groups.config).await;
         match groups {
-            Ok(mut groups) => {
+            Ok(Loaded { mut groups, tail_bytes, snapshot_bytes, .. }) => {
                 groups.set_topics(Arc::new(ImageTopics(self.state.topics.image())));
                 let serving = Serving {
                     groups,
@@ -119,6 +133,8 @@ impl CoordinatorRef {
                     let effects = serving.groups.start(now);
                     serving.take(effects, None);
                 });
+                self.stored().snapshot_bytes.set(snapshot_bytes);
+                snapshot::grown(&self, tail_bytes);
             }
             Err(error) => {
                 let (shard, partition) = (self.state.index.0, self.coordinator.at.partition.0);
@@ -271,6 +287,7 @@ impl CoordinatorRef {
         let state = &self.state;
         let all = batch.iter().flat_map(|pending| &pending.effects.records);
         let batches = records::batches(all, clock::now(state).wall).map_err(|_| ErrorCode::MessageTooLarge)?;
+        let batch_bytes: usize = batches.iter().map(Vec::len).sum();
         let row = |bytes: Vec<u8>| AppendRow {
             at: self.coordinator.at,
             header: check_batch(&bytes).expect("what was built is a batch"),
@@ -278,7 +295,11 @@ impl CoordinatorRef {
         };
         let dispatched = owner::append(state, batches.into_iter().map(row).collect()).await;
         let outcomes = owner::produced(state, dispatched).await;
-        outcomes.iter().find(|outcome| !outcome.error.is_none()).map_or(Ok(()), |outcome| Err(outcome.error))
+        match outcomes.iter().find(|outcome| !outcome.error.is_none()) {
+            Some(outcome) => return Err(outcome.error),
+            None => snapshot::grown(self, batch_bytes as u64),
+        }
+        Ok(())
     }
 }
 

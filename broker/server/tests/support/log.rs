@@ -40,3 +40,9 @@ pub fn line_about(peer: SocketAddr) -> String {
     // A port may have been another connection's before.
     written.lines().rfind(|line| line.contains(&named)).unwrap_or_default().to_owned()
 }
+
+/// The lines so far that contain `text`.
+pub fn lines_with(text: &str) -> Vec<String> {
+    let written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    written.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+}
