@@ -132,6 +132,11 @@ impl Embedded {
         self.running().ready.native.as_deref().expect("a broker without a native listener is never kept")
     }
 
+    /// Address of the listener for Kafka's clients.
+    pub fn kafka(&self) -> &str {
+        self.running().ready.kafka.as_deref().expect("an embedded broker is started with one")
+    }
+
     /// Number of shards the broker said it has.
     pub fn shards(&self) -> u16 {
         self.running().ready.shards
