@@ -33,10 +33,8 @@ const COMMITTERS: usize = 100;
 const COMMIT_PARTITIONS: i32 = 100;
 const COMMIT_TIME: Duration = Duration::from_secs(10);
 const MEMBERS: usize = 10;
-/// Connections of members, each of which is one member of every group in its part.
-const MEMBER_CONNECTIONS: usize = 100;
-/// A connection's requests on their way at once: what the broker reads ahead.
-const WINDOW: usize = 50;
+/// Threads of members, each with one member, and its connection, of every group in its part.
+const MEMBER_THREADS: usize = 100;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 const HEARTBEAT_ROUNDS: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -220,65 +218,66 @@ fn commits(address: &str, rate: Option<f64>) -> Result<(f64, f64, f64)> {
 
 /// A member of one of the groups of heartbeats.
 struct Member {
+    connection: Connection,
     group: String,
     member_id: String,
     generation: i32,
 }
 
-/// This connection's member of each group of its part joins, and everybody has its part of nothing.
-fn join(connection: &mut Connection, number: usize, barrier: &Barrier) -> Result<Vec<Member>> {
-    let part = MEMBER_CONNECTIONS / MEMBERS;
-    let groups: Vec<String> = (number % part..GROUPS).step_by(part).map(|group| format!("members-{group}")).collect();
+/// This thread's member of each group of its part joins, and all are given nothing.
+fn join(address: &str, number: usize, barrier: &Barrier) -> Result<Vec<Member>> {
+    let part = MEMBER_THREADS / MEMBERS;
     let mut members = Vec::new();
-    for groups in groups.chunks(WINDOW) {
-        barrier.wait();
-        for group_id in groups {
-            let asked = JoinGroupRequest {
-                group_id,
-                session_timeout_ms: 60_000,
-                rebalance_timeout_ms: 60_000,
-                protocol_type: "consumer",
-                protocols: [JoinProtocol { name: "range", metadata: b"" }].into_iter().collect(),
-                ..Default::default()
-            };
-            connection.send(3, &asked)?;
-        }
-        for group in groups {
-            connection.receive()?;
-            let reply: JoinGroupReply<'_> = connection.reply(ApiKey::JoinGroup, 3)?;
-            ensure!(reply.error_code == KafkaError::NONE, "a join was refused: {:?}", reply.error_code);
-            let (member_id, generation) = (reply.member_id.to_owned(), reply.generation_id);
-            members.push(Member { group: group.clone(), member_id, generation });
-        }
-        for member in &members[members.len() - groups.len()..] {
-            let asked = SyncGroupRequest {
-                group_id: &member.group,
-                generation_id: member.generation,
-                member_id: &member.member_id,
-                ..Default::default()
-            };
-            connection.send(2, &asked)?;
-        }
-        for _ in groups {
-            connection.receive()?;
-            let reply: SyncGroupReply<'_> = connection.reply(ApiKey::SyncGroup, 2)?;
-            ensure!(reply.error_code == KafkaError::NONE, "a sync was refused: {:?}", reply.error_code);
-        }
+    for group in (number % part..GROUPS).step_by(part) {
+        let (connection, group) = (Connection::open(address)?, format!("members-{group}"));
+        members.push(Member { connection, group, member_id: String::new(), generation: -1 });
+    }
+    barrier.wait();
+    for member in &mut members {
+        let asked = JoinGroupRequest {
+            group_id: &member.group,
+            session_timeout_ms: 60_000,
+            rebalance_timeout_ms: 60_000,
+            protocol_type: "consumer",
+            protocols: [JoinProtocol { name: "range", metadata: b"" }].into_iter().collect(),
+            ..Default::default()
+        };
+        member.connection.send(3, &asked)?;
+    }
+    for member in &mut members {
+        member.connection.receive()?;
+        let reply: JoinGroupReply<'_> = member.connection.reply(ApiKey::JoinGroup, 3)?;
+        ensure!(reply.error_code == KafkaError::NONE, "a join was refused: {:?}", reply.error_code);
+        (member.member_id, member.generation) = (reply.member_id.to_owned(), reply.generation_id);
+    }
+    for member in &mut members {
+        let asked = SyncGroupRequest {
+            group_id: &member.group,
+            generation_id: member.generation,
+            member_id: &member.member_id,
+            ..Default::default()
+        };
+        member.connection.send(2, &asked)?;
+    }
+    for member in &mut members {
+        member.connection.receive()?;
+        let reply: SyncGroupReply<'_> = member.connection.reply(ApiKey::SyncGroup, 2)?;
+        ensure!(reply.error_code == KafkaError::NONE, "a sync was refused: {:?}", reply.error_code);
     }
     Ok(members)
 }
 
 /// Ten thousand members that live: CPU of the broker as a share of one core, and microseconds of it a heartbeat.
 fn heartbeats(broker: &Embedded) -> Result<(f64, f64)> {
-    let barrier = Barrier::new(MEMBER_CONNECTIONS);
-    let usages = on_threads(MEMBER_CONNECTIONS, broker.kafka(), |number, mut connection| {
-        let members = join(&mut connection, number, &barrier)?;
+    let barrier = Barrier::new(MEMBER_THREADS);
+    let usages = on_threads(MEMBER_THREADS, broker.kafka(), |number, _| {
+        let mut members = join(broker.kafka(), number, &barrier)?;
         barrier.wait();
         let (begun, before) = (Instant::now(), broker.usage()?.cpu_s);
         let every = HEARTBEAT_INTERVAL / u32::try_from(members.len())?;
-        let mut due = begun + every.mul_f64(number as f64 / MEMBER_CONNECTIONS as f64);
+        let mut due = begun + every.mul_f64(number as f64 / MEMBER_THREADS as f64);
         for _ in 0..HEARTBEAT_ROUNDS {
-            for member in &members {
+            for member in &mut members {
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 due += every;
                 let asked = HeartbeatRequest {
@@ -287,9 +286,9 @@ fn heartbeats(broker: &Embedded) -> Result<(f64, f64)> {
                     member_id: &member.member_id,
                     ..Default::default()
                 };
-                connection.send(4, &asked)?;
-                connection.receive()?;
-                let reply: HeartbeatReply = connection.reply(ApiKey::Heartbeat, 4)?;
+                member.connection.send(4, &asked)?;
+                member.connection.receive()?;
+                let reply: HeartbeatReply = member.connection.reply(ApiKey::Heartbeat, 4)?;
                 ensure!(reply.error_code == KafkaError::NONE, "a heartbeat was refused: {:?}", reply.error_code);
             }
         }
