@@ -304,6 +304,11 @@ impl CoordinatorRef {
 }
 
 impl Coordinator {
+    /// Whether its groups are loaded and looked after.
+    pub(super) fn is_serving(&self) -> bool {
+        matches!(&*self.phase.borrow(), Phase::Serving(_))
+    }
+
     fn is_gone(&self) -> bool {
         matches!(&*self.phase.borrow(), Phase::Gone)
     }

@@ -68,11 +68,17 @@ pub(super) fn grown(at: &CoordinatorRef, bytes: u64) {
 /// each of them so much less often.
 fn due(state: &ShardState) -> Option<Rc<Coordinator>> {
     let coordinators = state.groups.coordinators.borrow();
-    let sum = |what: fn(&Stored) -> &Cell<u64>| coordinators.values().map(|one| what(&one.stored).get()).sum::<u64>();
-    let (tails, snapshots) = (sum(|stored| &stored.tail_bytes), sum(|stored| &stored.snapshot_bytes));
+    let serving = || coordinators.values().filter(|one| one.is_serving());
+    let snapshots: u64 = serving().map(|one| one.stored.snapshot_bytes.get()).sum();
     let allowed = limits::GROUP_TAIL_BYTES.max(snapshots / 2).max(state.groups.snapshots.retry_at.get());
-    let most = || coordinators.values().max_by_key(|one| one.stored.tail_bytes.get()).cloned();
-    if tails >= allowed { most() } else { None }
+    let is_due = tail_bytes(state) >= allowed;
+    serving().max_by_key(|one| one.stored.tail_bytes.get()).filter(|_| is_due).cloned()
+}
+
+/// What a start would read of the logs of this shard's coordinators. Those that are given up count again when they are loaded.
+fn tail_bytes(state: &ShardState) -> u64 {
+    let coordinators = state.groups.coordinators.borrow();
+    coordinators.values().filter(|one| one.is_serving()).map(|one| one.stored.tail_bytes.get()).sum()
 }
 
 /// Takes snapshots until none is due.
@@ -88,9 +94,7 @@ async fn take_all(state: &Rc<ShardState>) {
                 snapshots.is_full.set(false);
             }
             Err(error) => {
-                let tails = state.groups.coordinators.borrow();
-                let tails: u64 = tails.values().map(|one| one.stored.tail_bytes.get()).sum();
-                snapshots.retry_at.set(tails + limits::GROUP_TAIL_BYTES);
+                snapshots.retry_at.set(tail_bytes(state) + limits::GROUP_TAIL_BYTES);
                 let is_known = error.is_full() && snapshots.is_full.replace(true);
                 if !is_known && !state.stopping.is_set() {
                     tracing::warn!(shard, partition, %error, "no snapshot of groups was taken: it is tried again later");
@@ -105,7 +109,7 @@ async fn take_all(state: &Rc<ShardState>) {
 async fn take(at: &CoordinatorRef) -> Result<u64, SnapshotError> {
     let state = &at.state;
     let partition_id = owned(at)?;
-    let tail_bytes = at.stored().tail_bytes.get();
+    let included_bytes = at.stored().tail_bytes.get();
     let offset = state.store.durable_end(partition_id).map_err(|_| SnapshotError::Gone)?;
     let mut writer = SnapshotWriter::create(&state.shard.fs(), state.store.data_dir(), partition_id).await?;
     let taken = async {
@@ -122,7 +126,7 @@ async fn take(at: &CoordinatorRef) -> Result<u64, SnapshotError> {
     let bytes = taken?;
     let stored = at.stored();
     stored.snapshot_bytes.set(bytes);
-    stored.tail_bytes.set(stored.tail_bytes.get().saturating_sub(tail_bytes));
+    stored.tail_bytes.set(stored.tail_bytes.get().saturating_sub(included_bytes));
     if owned(at).is_err() {
         // Its topic was deleted while it got its name, and who removes snapshots of such may have come too early.
         remove(state, vec![partition_id]).await;
