@@ -6,48 +6,23 @@ mod support;
 use std::sync::Arc;
 
 use ouzel_broker_core::group::{
-    Generation, GroupConfig, GroupError, HeartbeatCaller, HeartbeatOutcome, JoinOutcome, Migration, Reply, TopicView,
-    Topics,
+    Generation, GroupConfig, GroupError, HeartbeatCaller, HeartbeatOutcome, JoinOutcome, Migration, Reply,
 };
 use ouzel_protocol::kafka::{
     Array, ConsumerGroupHeartbeatRequest, ConsumerProtocolAssignment, ConsumerProtocolTopic, MemberTopic,
 };
-use ouzel_protocol::{MetadataVersion, TopicId};
+use support::orders::{ORDERS, Orders};
 use support::{GROUP, Joining, Scene, again, caller, fixed, hasty, subscription};
-
-const ORDERS: TopicId = TopicId(7);
-
-/// One topic of six partitions.
-#[derive(Debug)]
-struct Orders;
-
-impl Topics for Orders {
-    fn version(&self) -> MetadataVersion {
-        MetadataVersion(1)
-    }
-
-    fn find(&self, name: &str) -> Option<TopicView> {
-        (name == "orders").then_some(TopicView { topic_id: ORDERS, partition_count: 6 })
-    }
-
-    fn name(&self, topic_id: TopicId) -> Option<&str> {
-        (topic_id == ORDERS).then_some("orders")
-    }
-
-    fn each(&self, each: &mut dyn FnMut(&str)) {
-        each("orders");
-    }
-}
 
 fn scene(config: GroupConfig) -> Scene {
     let mut scene = Scene::new(config);
-    scene.coordinator.set_topics(Arc::new(Orders));
+    scene.coordinator.set_topics(Arc::new(Orders(6)));
     scene
 }
 
 fn restart(scene: &mut Scene) {
     scene.restart();
-    scene.coordinator.set_topics(Arc::new(Orders));
+    scene.coordinator.set_topics(Arc::new(Orders(6)));
 }
 
 fn first<'a>(member_id: &'a str) -> ConsumerGroupHeartbeatRequest<'a> {

@@ -7,6 +7,7 @@ mod support;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use support::seeds::{SeedOnPanic, seeds};
 use support::shard::{Commanded, Shard};
 
 const SCHEDULES: u64 = 3_000;
@@ -14,24 +15,6 @@ const EVENTS: usize = 250;
 /// Steps of a second in which everybody must be in, once the faults have ended: a wait for the dead, for the initial
 /// delay, for those that do not sync, and some.
 const CALM_STEPS: usize = 240;
-
-/// Prints the seed when a schedule panics.
-struct SeedOnPanic(u64);
-
-impl Drop for SeedOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("replay with OUZEL_SEED={}", self.0);
-        }
-    }
-}
-
-fn seeds() -> Vec<u64> {
-    match std::env::var("OUZEL_SEED") {
-        Ok(seed) => vec![seed.parse().expect("OUZEL_SEED is a number")],
-        Err(_) => (0..SCHEDULES).collect(),
-    }
-}
 
 fn random_event(rng: &mut SmallRng, shard: &mut Shard) {
     let slot = rng.random_range(0..shard.client_count());
@@ -51,7 +34,7 @@ fn random_event(rng: &mut SmallRng, shard: &mut Shard) {
 #[test]
 fn any_schedule_keeps_its_promises_and_comes_to_rest() {
     let mut done = Commanded::default();
-    for seed in seeds() {
+    for seed in seeds(SCHEDULES) {
         let _seed = SeedOnPanic(seed);
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut shard = Shard::new(&mut rng);
@@ -69,7 +52,7 @@ fn any_schedule_keeps_its_promises_and_comes_to_rest() {
 
 #[test]
 fn a_restarted_static_member_finds_its_place() {
-    for seed in seeds().into_iter().take(500) {
+    for seed in seeds(SCHEDULES).into_iter().take(500) {
         let _seed = SeedOnPanic(seed);
         let mut rng = SmallRng::seed_from_u64(seed ^ 0x5747);
         let mut shard = Shard::new(&mut rng);

@@ -13,6 +13,7 @@ use ouzel_protocol::kafka::{Array, ConsumerGroupHeartbeatRequest, MemberTopic};
 use ouzel_protocol::{MetadataVersion, Offset, PartitionIndex, TopicId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use support::seeds::{SeedOnPanic, seeds};
 use support::snapshot::{Snapshots, all};
 use support::{Joining, Scene, hasty, subscription};
 
@@ -255,22 +256,9 @@ impl Schedule {
     }
 }
 
-struct SeedOnPanic(u64);
-
-impl Drop for SeedOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("replay with OUZEL_SEED={}", self.0);
-        }
-    }
-}
-
 #[test]
 fn a_snapshot_and_what_was_written_since_its_start_are_the_whole_log() {
-    let seeds = match std::env::var("OUZEL_SEED") {
-        Ok(seed) => vec![seed.parse().expect("OUZEL_SEED is a number")],
-        Err(_) => (0..SCHEDULES).collect::<Vec<u64>>(),
-    };
+    let seeds = seeds(SCHEDULES);
     let (mut compared, mut kinds) = (0, [0_usize; 6]);
     let is_one = seeds.len() == 1;
     for seed in seeds {

@@ -2,33 +2,19 @@
 //! are the image, epochs only rise and partition ids are never used twice. A failure prints its seed; `OUZEL_SEED`
 //! replays it.
 
+#[path = "support/seeds.rs"]
+mod seeds;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ouzel_broker_core::{Command, MetadataImage, Partition, Record};
 use ouzel_protocol::{ClusterId, Incarnation, NodeId, PartitionId, TopicId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use seeds::{SeedOnPanic, seeds};
 
 const COMMANDS: usize = 300;
 const SCHEDULES: u64 = 40;
-
-/// Prints the seed when a schedule panics.
-struct SeedOnPanic(u64);
-
-impl Drop for SeedOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("replay with OUZEL_SEED={}", self.0);
-        }
-    }
-}
-
-fn seeds() -> Vec<u64> {
-    match std::env::var("OUZEL_SEED") {
-        Ok(seed) => vec![seed.parse().expect("OUZEL_SEED is a number")],
-        Err(_) => (0..SCHEDULES).collect(),
-    }
-}
 
 fn random_command(rng: &mut SmallRng, image: &MetadataImage) -> Command {
     let name = format!("topic-{}", rng.random_range(0..8));
@@ -65,7 +51,7 @@ fn by_id(image: &MetadataImage) -> BTreeMap<PartitionId, Partition> {
 
 #[test]
 fn any_schedule_replays_to_the_live_image() {
-    for seed in seeds() {
+    for seed in seeds(SCHEDULES) {
         let _seed = SeedOnPanic(seed);
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut image = MetadataImage::new();
@@ -119,7 +105,7 @@ fn any_schedule_replays_to_the_live_image() {
 
 #[test]
 fn records_applied_out_of_place_are_refused_or_leave_a_sound_image() {
-    for seed in seeds() {
+    for seed in seeds(SCHEDULES) {
         let _seed = SeedOnPanic(seed);
         let mut rng = SmallRng::seed_from_u64(seed ^ 0xdead);
         let mut image = MetadataImage::new();

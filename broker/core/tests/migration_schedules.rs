@@ -6,41 +6,19 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ouzel_broker_core::group::{Effects, GroupError, HeartbeatCaller, JoinedMember, Reply, TopicView, Topics, Waiter};
+use ouzel_broker_core::group::{Effects, GroupError, HeartbeatCaller, JoinedMember, Reply, Waiter};
 use ouzel_protocol::kafka::{
     Array, ConsumerGroupHeartbeatRequest, ConsumerProtocolAssignment, ConsumerProtocolSubscription,
     ConsumerProtocolTopic, MemberTopic,
 };
-use ouzel_protocol::{MetadataVersion, TopicId};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
+use support::orders::{ORDERS, Orders};
 use support::snapshot::Snapshots;
 use support::{GROUP, Joining, Scene, caller, hasty, subscription};
 
-const ORDERS: TopicId = TopicId(7);
 const PARTITIONS: i32 = 7;
-
-#[derive(Debug)]
-struct Orders;
-
-impl Topics for Orders {
-    fn version(&self) -> MetadataVersion {
-        MetadataVersion(1)
-    }
-
-    fn find(&self, name: &str) -> Option<TopicView> {
-        (name == "orders").then_some(TopicView { topic_id: ORDERS, partition_count: PARTITIONS as u32 })
-    }
-
-    fn name(&self, topic_id: TopicId) -> Option<&str> {
-        (topic_id == ORDERS).then_some("orders")
-    }
-
-    fn each(&self, each: &mut dyn FnMut(&str)) {
-        each("orders");
-    }
-}
 
 type Owned = BTreeSet<i32>;
 
@@ -104,9 +82,9 @@ impl World {
     fn new(seed: u64) -> World {
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut scene = Scene::new(hasty());
-        scene.coordinator.set_topics(Arc::new(Orders));
+        scene.coordinator.set_topics(Arc::new(Orders(PARTITIONS as u32)));
         let is_cooperative = rng.random_bool(0.5);
-        let snapshots = Snapshots::new(hasty(), Arc::new(Orders));
+        let snapshots = Snapshots::new(hasty(), Arc::new(Orders(PARTITIONS as u32)));
         let snapshot_rng = SmallRng::seed_from_u64(!seed);
         World { rng, scene, clients: Vec::new(), is_cooperative, lost: true, names: 0, snapshots, snapshot_rng }
     }
@@ -308,7 +286,7 @@ impl World {
     /// Another coordinator starts from the log: those that wait ask again.
     fn restart(&mut self) {
         self.scene.restart();
-        self.scene.coordinator.set_topics(Arc::new(Orders));
+        self.scene.coordinator.set_topics(Arc::new(Orders(PARTITIONS as u32)));
         self.snapshots.restarted();
         for client in &mut self.clients {
             match &mut client.next {

@@ -2,6 +2,8 @@
 //! twice fails the test, whatever it tests.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod orders;
+pub mod seeds;
 pub mod shard;
 pub mod snapshot;
 
