@@ -27,6 +27,8 @@ const POLL: Duration = Duration::from_millis(10);
 const BALLAST_BYTES: usize = 96 * 1024 * 1024;
 /// Records that must be acknowledged after there is room again.
 const RECORDS_AGAIN: u64 = 1000;
+/// A group whose offsets are moved before, while and after the disk is full.
+const GROUP: &str = "readers";
 /// Pieces in which the ballast is written.
 static BALLAST_PIECE: [u8; 1024 * 1024] = [0xB5; 1024 * 1024];
 
@@ -72,6 +74,7 @@ fn failed_flush(stage: &mut Stage<'_>, seed: u64, lasting: Duration) -> Result<S
 /// The disk gets full under load, is read from while it is, and has room again without a restart.
 fn disk_full(stage: &mut Stage<'_>, seed: u64) -> Result<String> {
     let ballast = stage.disk()?.mount().join("ballast");
+    ensure!(reset_group(stage, "--to-earliest")?, "a group cannot be reset before anything has happened");
     write_ballast(&ballast).context("cannot write the ballast")?;
     let load = stage.start_load(seed, true);
     wait_for(stage, &load, "a producer is told that the disk is full", |totals| totals.batches_disk_full > 0)?;
@@ -79,6 +82,10 @@ fn disk_full(stage: &mut Stage<'_>, seed: u64) -> Result<String> {
     read_starts(stage).context("reading must go on while the disk is full")?;
     let described = describe(stage)?;
     ensure!(described.contains("disk-full"), "`topic describe` shows nothing of the full disk:\n{described}");
+    ensure!(!reset_group(stage, "--to-latest")?, "a group's offset is acknowledged while the disk is full");
+    ensure!(committed(stage)? == 0, "what was refused is shown of a group");
+    let loads = stage.embedded.log().matches("they are loaded again").count();
+    ensure!(loads <= 1, "groups were loaded again {loads} times while the disk was full");
     std::fs::remove_file(&ballast)?;
     let acked_before = lock(&stage.ledger).totals().records_acked;
     let freed = Instant::now();
@@ -86,8 +93,12 @@ fn disk_full(stage: &mut Stage<'_>, seed: u64) -> Result<String> {
         totals.records_acked >= acked_before + RECORDS_AGAIN
     })?;
     let again_ms = freed.elapsed().as_millis();
+    ensure!(reset_group(stage, "--to-latest")?, "a group cannot be reset though there is room again");
+    let at = committed(stage)?;
+    ensure!(at > 0, "the group's offset did not move");
     let refused = lock(&stage.ledger).totals().batches_disk_full;
     end_load(stage, load, false)?;
+    ensure!(committed(stage)? == at, "an acknowledged offset of a group is another after a restart");
     stage.read_everything(Loss::None)?;
     Ok(format!(
         "the disk got full: {refused} batches refused, reads went on; {RECORDS_AGAIN} more records acknowledged {again_ms} ms after \
@@ -150,6 +161,27 @@ fn describe(stage: &Stage<'_>) -> Result<String> {
         described += &String::from_utf8_lossy(&output.stdout);
     }
     Ok(described)
+}
+
+/// Moves the offsets of the one group there is, in the first topic; whether that was acknowledged.
+fn reset_group(stage: &Stage<'_>, to: &str) -> Result<bool> {
+    let (topic, _) = TOPICS[0];
+    let mut command = Command::new(&stage.options.binary);
+    command.args(["group", "reset-offsets", GROUP, "--topic", topic, to, "--execute"]);
+    let output = command.args(["--bootstrap", stage.embedded.bootstrap()]).output();
+    Ok(output.context("cannot run `ouzel group reset-offsets`")?.status.success())
+}
+
+/// The highest offset that the group has committed.
+fn committed(stage: &Stage<'_>) -> Result<u64> {
+    let mut command = Command::new(&stage.options.binary);
+    let output =
+        command.args(["group", "describe", GROUP, "--json", "--bootstrap", stage.embedded.bootstrap()]).output();
+    let output = output.context("cannot run `ouzel group describe`")?;
+    ensure!(output.status.success(), "`ouzel group describe` failed: {}", String::from_utf8_lossy(&output.stderr));
+    let described: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let rows = described["offsets"].as_array().context("`ouzel group describe` shows no offsets")?;
+    Ok(rows.iter().filter_map(|row| row["committed_offset"].as_u64()).max().unwrap_or(0))
 }
 
 /// Reads the beginning of every partition while the load goes on.
