@@ -19,11 +19,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ouzel_broker_core::group::{GroupConfig, MonotonicMs, partition_for};
 use ouzel_broker_core::{MetadataImage, Topic};
 use ouzel_protocol::{ErrorCode, MetadataVersion, PartitionIndex, ShardIndex};
-use ouzel_runtime::sync::Notify;
+use ouzel_runtime::sync::{Notify, Semaphore};
 use ouzel_runtime::{Inbox, remote_oneshot};
 
 pub(crate) use clock::clock;
@@ -34,6 +35,7 @@ pub(crate) use records::numbers;
 
 use crate::handlers::{create_with_defaults, refresh};
 use crate::lanes::PartitionRef;
+use crate::limits;
 use crate::shard::ShardState;
 
 /// The topic that groups are kept in, as Kafka names it.
@@ -60,6 +62,8 @@ pub(crate) struct Groups {
     wakes_at: Cell<MonotonicMs>,
     /// Something is due earlier than that.
     due_earlier: Notify,
+    /// Those that read their logs at once.
+    loading: Semaphore,
     snapshots: snapshot::Snapshots,
 }
 
@@ -70,6 +74,7 @@ impl Groups {
             coordinators: RefCell::default(),
             wakes_at: Cell::new(MonotonicMs::NEVER),
             due_earlier: Notify::new(),
+            loading: Semaphore::new(limits::GROUP_LOAD_COUNT_MAX),
             snapshots: snapshot::Snapshots::default(),
         }
     }
@@ -196,45 +201,56 @@ where
     answer.await.map_err(|_| Unavailable::NotHere)
 }
 
-/// The coordinators of this shard, in the order of their partitions; those that are not loaded yet are waited for.
+/// The coordinators of this shard, in the order of their partitions; those that are not loaded yet are waited for a while.
 ///
 /// # Errors
-/// One of them cannot serve now; all were asked to.
+/// One of them cannot serve now.
 pub(crate) async fn serving_here(state: &Rc<ShardState>) -> Result<Vec<CoordinatorRef>, Unavailable> {
     let Some(topic) = offsets_topic(state) else { return Ok(Vec::new()) };
+    let deadline = state.shard.now() + Duration::from_millis(limits::GROUP_LOAD_WAIT_MS_MAX);
     let mut serving = Vec::new();
-    let mut failed = None;
-    for (partition, _) in topic.indexed() {
-        let at = PartitionRef { topic_id: topic.topic_id, partition };
-        if state.topics.owned(at).is_ok() {
-            match CoordinatorRef::open(state, at).await {
-                Ok(coordinator) => serving.push(coordinator),
-                Err(error) => failed = Some(error),
-            }
-        }
+    for coordinator in begin_all(state, &topic) {
+        serving.push(coordinator.loaded(deadline).await?);
     }
-    failed.map_or(Ok(serving), Err)
+    Ok(serving)
+}
+
+/// The coordinators of this shard, in the order of their partitions. Those that are new begin to read their logs.
+fn begin_all(state: &Rc<ShardState>, topic: &Topic) -> Vec<CoordinatorRef> {
+    let partitions = topic.indexed().map(|(partition, _)| PartitionRef { topic_id: topic.topic_id, partition });
+    partitions.filter_map(|at| CoordinatorRef::begin(state, at).ok()).collect()
 }
 
 /// Begins to load every coordinator of this shard: members that were there before the start have a session's time from now.
 pub(crate) fn load_all(state: &Rc<ShardState>) {
-    let state = Rc::clone(state);
-    state.shard.clone().spawn(async move {
-        // What cannot be loaded now is loaded when it is asked for.
-        let _ = serving_here(&state).await;
-        if state.index == ShardIndex(0) {
-            snapshot::remove_strays(&state).await;
-        }
-    });
+    if let Some(topic) = offsets_topic(state) {
+        begin_all(state, &topic);
+    }
+    if state.index == ShardIndex(0) {
+        let state = Rc::clone(state);
+        state.shard.clone().spawn(async move { snapshot::remove_strays(&state).await });
+    }
 }
 
-/// Shows the coordinators a newer image. Offsets of topics that were there before and are gone are forgotten.
+/// The broker stops: members that wait for others wait no longer.
+pub(crate) fn stop(state: &Rc<ShardState>) {
+    for coordinator in state.groups.all() {
+        CoordinatorRef::to(state, &coordinator).stop();
+    }
+}
+
+/// Shows the coordinators a newer image. Those whose partition is gone or elsewhere are given up; offsets of topics that were
+/// there before and are gone are forgotten.
 pub(crate) fn metadata_changed(state: &Rc<ShardState>, before: &MetadataImage) {
     let image = state.topics.image();
     let gone: Vec<_> = before.topics().filter(|topic| image.topic(topic.topic_id).is_none()).collect();
     gone.iter().for_each(|topic| snapshot::topic_gone(state, topic));
-    let coordinators = state.groups.all();
-    for coordinator in coordinators {
-        CoordinatorRef::to(state, &coordinator).metadata_changed(&image, &gone);
+    for coordinator in state.groups.all() {
+        if state.topics.owned(coordinator.at()).is_ok() {
+            CoordinatorRef::to(state, &coordinator).metadata_changed(&image, &gone);
+        } else {
+            coordinator.give_up();
+            state.groups.coordinators.borrow_mut().remove(&coordinator.at().partition);
+        }
     }
 }

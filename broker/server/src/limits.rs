@@ -89,6 +89,8 @@ pub(crate) const GROUP_CREDIT_COUNT: usize = 16_384;
 pub(crate) const GROUP_LOAD_WAIT_MS_MAX: u64 = 1_000;
 /// Pause of the deadlines of groups while the log takes nothing, in milliseconds.
 pub(crate) const GROUP_RETRY_MS: u32 = 1_000;
+/// Logs of groups that a shard reads at once: each takes a buffer, and a start has many.
+pub(crate) const GROUP_LOAD_COUNT_MAX: usize = 4;
 /// Records of groups in one batch; an event that leads to more writes several.
 pub(crate) const GROUP_BATCH_RECORD_COUNT_MAX: usize = 16_384;
 /// A batch of groups' records that has so many bytes takes no more: the largest record is about twice that.

@@ -455,6 +455,7 @@ impl Life {
         self.stop_accepting();
         let Some(state) = &self.state else { return };
         state.stopping.set();
+        groups::stop(state);
         let deadline = self.shard.now() + Duration::from_millis(limits::DRAIN_WAIT_MS_MAX);
         if timeout_at(&self.shard, deadline, state.until_no_requests()).await.is_err() {
             let left = state.requests_in_flight.get();

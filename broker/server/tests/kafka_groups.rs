@@ -416,3 +416,42 @@ fn the_broker_assigns_partitions_change_hands_and_a_restart_is_no_rebalance() {
     );
     assert_eq!(list(&mut client, &[]), [("assigned".to_owned(), "Stable".to_owned())]);
 }
+
+/// Lets a second member wait for the first one, which does not come.
+fn wait_for_the_first(broker: &RunningBroker) -> (KafkaClient, KafkaClient, Joined) {
+    let (mut one, mut two) = (KafkaClient::connect(broker), KafkaClient::connect(broker));
+    find(&mut one, &["shared"]);
+    let first = join_alone(&mut one, "shared");
+    let given = join(&mut two, "shared", "");
+    two.send(9, &join_request("shared", &given.member_id));
+    while heartbeat(&mut one, "shared", &first) != KafkaError::REBALANCE_IN_PROGRESS {
+        std::thread::yield_now();
+    }
+    (one, two, first)
+}
+
+#[test]
+fn a_member_that_waits_for_others_is_told_that_the_broker_stops() {
+    let dir = directory();
+    let broker = start(dir.path(), 2);
+    let (_one, mut two, _) = wait_for_the_first(&broker);
+    let stopping = std::thread::spawn(move || broker.stop());
+    let told = joined(&two.receive(ApiKey::JoinGroup, 9).decode());
+    assert_eq!(told.error, KafkaError::COORDINATOR_NOT_AVAILABLE);
+    stopping.join().expect("it stops").expect("in good order");
+}
+
+#[test]
+fn groups_end_with_the_topic_that_they_are_kept_in() {
+    let dir = directory();
+    let broker = start(dir.path(), 2);
+    let (mut one, mut two, first) = wait_for_the_first(&broker);
+    let asked = DeleteTopicsRequest { topic_names: ["__consumer_offsets"].into_iter().collect(), ..Default::default() };
+    one.ask(5, &asked);
+    let told = joined(&two.receive(ApiKey::JoinGroup, 9).decode());
+    assert_eq!(told.error, KafkaError::COORDINATOR_NOT_AVAILABLE, "nobody is left to wait for");
+    assert_eq!(heartbeat(&mut one, "shared", &first), KafkaError::NOT_COORDINATOR);
+    assert_eq!(find(&mut one, &["shared"]), [KafkaError::NONE], "it is made again");
+    assert_eq!(heartbeat(&mut one, "shared", &first), KafkaError::UNKNOWN_MEMBER_ID);
+    assert_eq!(list(&mut one, &[]), []);
+}

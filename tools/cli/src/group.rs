@@ -27,10 +27,8 @@ pub(crate) fn run(command: GroupCommand, global: &GlobalArgs) -> Result<()> {
 }
 
 async fn list(admin: &Admin, args: &GroupListArgs, json: bool) -> Result<()> {
-    let words = |list: &'_ [String]| list.to_vec();
-    let (states, kinds) = (words(&args.states), words(&args.kinds));
-    let states: Vec<&str> = states.iter().map(String::as_str).collect();
-    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+    let states: Vec<&str> = args.states.iter().map(String::as_str).collect();
+    let kinds: Vec<&str> = args.kinds.iter().map(String::as_str).collect();
     let groups = admin.list_groups(&states, &kinds).await?;
     if json {
         let groups: Vec<Value> = groups

@@ -19,7 +19,7 @@ use ouzel_broker_core::{MetadataImage, Topic};
 use ouzel_protocol::ErrorCode;
 use ouzel_protocol::batch::check_batch;
 use ouzel_runtime::sync::{Event, oneshot};
-use ouzel_runtime::timeout_at;
+use ouzel_runtime::{Instant, timeout_at};
 
 use super::load::{self, Loaded};
 use super::snapshot::{self, Stored};
@@ -27,7 +27,7 @@ use super::topics::ImageTopics;
 use super::{Unavailable, clock, records};
 use crate::lanes::{AppendRow, PartitionRef};
 use crate::shard::ShardState;
-use crate::{join, limits, owner};
+use crate::{limits, owner};
 
 pub(crate) struct Coordinator {
     at: PartitionRef,
@@ -82,25 +82,41 @@ impl CoordinatorRef {
         &self.coordinator.stored
     }
 
-    /// The coordinator of a partition that this shard owns. Waits for a while where it reads its log.
+    /// The coordinator of a partition that this shard owns, as [`loaded`](Self::loaded).
     ///
     /// # Errors
     /// The partition is not here, or the log is not read yet or cannot be.
     pub(super) async fn open(state: &Rc<ShardState>, at: PartitionRef) -> Result<Self, Unavailable> {
+        let deadline = state.shard.now() + Duration::from_millis(limits::GROUP_LOAD_WAIT_MS_MAX);
+        Self::begin(state, at)?.loaded(deadline).await
+    }
+
+    /// The coordinator of a partition that this shard owns. One that is new begins to read its log.
+    ///
+    /// # Errors
+    /// The partition is not here.
+    pub(super) fn begin(state: &Rc<ShardState>, at: PartitionRef) -> Result<Self, Unavailable> {
         state.topics.owned(at).map_err(|_| Unavailable::NotHere)?;
         let known = state.groups.coordinators.borrow().get(&at.partition).cloned();
         let coordinator = match known {
             Some(known) if known.at == at && !known.is_gone() => known,
             _ => Self::load(state, at),
         };
-        let deadline = state.shard.now() + Duration::from_millis(limits::GROUP_LOAD_WAIT_MS_MAX);
-        let loaded = timeout_at(&state.shard, deadline, coordinator.loaded.wait()).await;
-        match (loaded, &*coordinator.phase.borrow()) {
+        Ok(Self::to(state, &coordinator))
+    }
+
+    /// The same when it has read its log, which is waited for until `deadline`.
+    ///
+    /// # Errors
+    /// The log is not read yet or cannot be.
+    pub(super) async fn loaded(self, deadline: Instant) -> Result<Self, Unavailable> {
+        let loaded = timeout_at(&self.state.shard, deadline, self.coordinator.loaded.wait()).await;
+        match (loaded, &*self.coordinator.phase.borrow()) {
             (Err(_), Phase::Loading) => return Err(Unavailable::Loading),
             (_, Phase::Gone) => return Err(Unavailable::Failed),
             _ => {}
         }
-        Ok(Self::to(state, &coordinator))
+        Ok(self)
     }
 
     fn load(state: &Rc<ShardState>, at: PartitionRef) -> Rc<Coordinator> {
@@ -116,7 +132,10 @@ impl CoordinatorRef {
     }
 
     async fn read_log(self) {
-        let groups = load::groups(&self.state, self.coordinator.at, self.state.groups.config).await;
+        let groups = {
+            let _turn = self.state.groups.loading.acquire(1).await;
+            load::groups(&self.state, self.coordinator.at, self.state.groups.config).await
+        };
         match groups {
             Ok(Loaded { mut groups, tail_bytes, snapshot_bytes, .. }) => {
                 groups.set_topics(Arc::new(ImageTopics(self.state.topics.image())));
@@ -177,7 +196,7 @@ impl CoordinatorRef {
         &self,
         event: impl FnOnce(&mut GroupCoordinator, Now, Waiter) -> Effects,
     ) -> Result<Reply, Unavailable> {
-        if self.state.store.refuses_appends() {
+        if self.state.stopping.is_set() || self.state.store.refuses_appends() {
             return Err(Unavailable::Failed);
         }
         let now = clock::now(&self.state);
@@ -190,14 +209,17 @@ impl CoordinatorRef {
             serving.take(effects, None);
             receiver
         })?;
-        let mut either: [std::pin::Pin<Box<dyn Future<Output = Option<Reply>> + '_>>; 2] = [
-            Box::pin(async { reply.await.ok() }),
-            Box::pin(async {
-                self.state.stopping.wait().await;
-                None
-            }),
-        ];
-        join::first(&mut either).await.ok_or(Unavailable::Failed)
+        reply.await.map_err(|_| Unavailable::Failed)
+    }
+
+    /// The broker stops: whoever waits for other members waits no longer. What is being written is still answered.
+    pub(super) fn stop(&self) {
+        // One that is not loaded has nobody who waits.
+        let _ = self.with(|serving| {
+            for waiter in serving.groups.parked() {
+                serving.waiting.remove(&waiter);
+            }
+        });
     }
 
     /// An event whose outcome does not wait for anything.
@@ -309,12 +331,17 @@ impl Coordinator {
         matches!(&*self.phase.borrow(), Phase::Serving(_))
     }
 
+    /// The partition that it is of.
+    pub(super) fn at(&self) -> PartitionRef {
+        self.at
+    }
+
     fn is_gone(&self) -> bool {
         matches!(&*self.phase.borrow(), Phase::Gone)
     }
 
     /// Everybody who waits sees that it is gone.
-    fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         let phase = std::mem::replace(&mut *self.phase.borrow_mut(), Phase::Gone);
         drop(phase);
         self.loaded.set();

@@ -9,11 +9,12 @@ mod find;
 mod members;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ouzel_protocol::kafka::{ApiKey, KafkaError, Message, RequestHeader, append_reply};
 
-use super::request::{KafkaRequest, Ticket};
+use super::request::{KafkaRequest, Ticket, unspeakable};
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
@@ -59,9 +60,12 @@ pub(super) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, 
     }
 }
 
+/// A reply's bytes, or why the connection ends without one.
+type Answer = Result<Vec<u8>, Fault>;
+
 /// A request on its way to the shard that has its group, and who sent it.
-#[derive(Clone)]
 struct Frame {
+    api: ApiKey,
     version: i16,
     correlation_id: i32,
     body: Bytes,
@@ -71,47 +75,48 @@ struct Frame {
 }
 
 impl Frame {
-    fn of(connection: &Connection, request: &KafkaRequest) -> Self {
-        let (RequestHeader { client_id, .. }, _) =
-            RequestHeader::decode(&request.frame).expect("a request's header was read before");
-        Self {
+    fn of(connection: &Connection, request: &KafkaRequest) -> Result<Self, Fault> {
+        let (RequestHeader { client_id, .. }, _) = RequestHeader::decode(&request.frame)?;
+        Ok(Self {
+            api: request.api,
             version: request.version,
             correlation_id: request.correlation_id(),
             body: request.body(),
             client_id: client_id.unwrap_or_default().to_owned(),
             client_host: format!("/{}", connection.peer.ip().to_canonical()),
-        }
+        })
     }
 
-    /// The message, which was read once before the frame was sent here.
-    fn message<'a, M: Message<'a>>(&'a self) -> M {
-        M::decode_from(&self.body, self.version).expect("a message that was read is read again")
+    /// The message; its strings lie in the frame.
+    ///
+    /// # Errors
+    /// The body is not what its layout says: the connection ends.
+    fn message<'a, M: Message<'a>>(&'a self) -> Result<M, Fault> {
+        Ok(M::decode_from(&self.body, self.version)?)
     }
 
-    /// A reply's bytes.
-    fn reply<'a>(&self, reply: &impl Message<'a>) -> Vec<u8> {
+    /// A reply's bytes. One that its version cannot carry is our mistake, and ends the connection.
+    fn reply<'a>(&self, reply: &impl Message<'a>) -> Answer {
         let mut out = Vec::new();
-        if let Err(error) = append_reply(&mut out, self.version, self.correlation_id, reply) {
-            // The names and sizes in it are bounded.
-            unreachable!("the reply cannot be said in version {}: {error}", self.version);
-        }
-        out
+        append_reply(&mut out, self.version, self.correlation_id, reply)
+            .map_err(|error| unspeakable(self.api, &error))?;
+        Ok(out)
     }
 }
 
 /// Takes a request of one group to its coordinator and answers with what that says, or with `refused` where there is none.
-async fn at_group<F: Future<Output = Vec<u8>> + 'static>(
+async fn at_group<F: Future<Output = Answer> + 'static>(
     connection: &Rc<Connection>,
     request: &KafkaRequest,
     ticket: Ticket,
     group_id: &str,
-    work: impl FnOnce(CoordinatorRef, Frame) -> F + Send + 'static,
-    refused: impl FnOnce(&Frame, KafkaError) -> Vec<u8>,
+    work: impl FnOnce(CoordinatorRef, Arc<Frame>) -> F + Send + 'static,
+    refused: impl FnOnce(&Frame, KafkaError) -> Answer,
 ) -> Result<(), Fault> {
-    let frame = Frame::of(connection, request);
-    let sent = frame.clone();
+    let frame = Arc::new(Frame::of(connection, request)?);
+    let sent = Arc::clone(&frame);
     let answered = at_coordinator(&connection.state, group_id, move |coordinator| work(coordinator, sent)).await;
-    let reply = answered.unwrap_or_else(|error| refused(&frame, error_map::of_unavailable(error)));
+    let reply = answered.unwrap_or_else(|error| refused(&frame, error_map::of_unavailable(error)))?;
     ticket.answer_bytes(connection, reply);
     Ok(())
 }

@@ -131,7 +131,7 @@ impl Ticket {
     }
 }
 
-fn unspeakable(api: ApiKey, error: &ouzel_protocol::kafka::EncodeError) -> Fault {
+pub(super) fn unspeakable(api: ApiKey, error: &ouzel_protocol::kafka::EncodeError) -> Fault {
     tracing::error!(?api, %error, "a reply could not be written");
     Fault::Protocol("the reply cannot be said in this version")
 }

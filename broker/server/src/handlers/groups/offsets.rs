@@ -102,7 +102,12 @@ pub(super) async fn fetch(state: &Rc<ShardState>, asked: OffsetFetchRequest) -> 
         let image = coordinator.state.topics.image();
         coordinator.read(|groups| fetched(groups, &image, &asked)).await
     });
-    Ok(OffsetFetchReply { topics: answered.await.flatten()? })
+    let topics = answered.await.flatten()?;
+    if topics.len() > TOPICS_MAX {
+        let message = format!("the group has offsets of {} topics, an answer of at most {TOPICS_MAX}", topics.len());
+        return Err(Refusal { error: ErrorCode::PolicyViolation, message });
+    }
+    Ok(OffsetFetchReply { topics })
 }
 
 fn fetched(groups: &GroupCoordinator, image: &MetadataImage, asked: &OffsetFetchRequest) -> Vec<TopicOffsets> {
@@ -137,7 +142,6 @@ fn fetched(groups: &GroupCoordinator, image: &MetadataImage, asked: &OffsetFetch
         }
     }
     topics.retain(|topic| !topic.partitions.is_empty());
-    topics.truncate(TOPICS_MAX);
     topics
 }
 

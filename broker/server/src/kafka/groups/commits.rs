@@ -2,6 +2,7 @@
 //! offsets; whether a topic is there is known by the metadata.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ouzel_broker_core::group::{
     Caller, CommitPartition, CommitTopic, CommittedOffset, DeleteTopicOffsets, Generation, GroupCoordinator,
@@ -16,7 +17,7 @@ use ouzel_protocol::kafka::{
 };
 use ouzel_protocol::{LeaderEpoch, Offset, PartitionIndex};
 
-use super::{Frame, at_group};
+use super::{Answer, Frame, at_group};
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
@@ -30,13 +31,13 @@ const WHOLE_ERROR_FROM: i16 = 2;
 
 pub(super) async fn commit(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
     let asked: OffsetCommitRequest<'_> = request.message()?;
-    let work = async |coordinator: CoordinatorRef, frame: Frame| commit_here(&coordinator, &frame).await;
+    let work = async |coordinator: CoordinatorRef, frame: Arc<Frame>| commit_here(&coordinator, &frame).await;
     let refused = |frame: &Frame, error| commit_reply(frame, |_, _| Some(error), &[]);
     at_group(connection, request, ticket, asked.group_id, work, refused).await
 }
 
-async fn commit_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
-    let asked: OffsetCommitRequest<'_> = frame.message();
+async fn commit_here(coordinator: &CoordinatorRef, frame: &Frame) -> Answer {
+    let asked: OffsetCommitRequest<'_> = frame.message()?;
     let image = coordinator.state.topics.image();
     let topics = asked.topics.iter().map(|topic| {
         let known = image.topic_named(topic.name).map(|topic| &**topic);
@@ -96,8 +97,8 @@ fn commit_reply(
     frame: &Frame,
     fault: impl Fn(&str, &OffsetCommitPartition<'_>) -> Option<KafkaError>,
     outcomes: &[TopicOutcomes],
-) -> Vec<u8> {
-    let asked: OffsetCommitRequest<'_> = frame.message();
+) -> Answer {
+    let asked: OffsetCommitRequest<'_> = frame.message()?;
     let mut outcomes = outcomes.iter();
     let topics = asked.topics.iter().map(|topic| {
         let mut rows = outcomes.next().map(|topic| topic.partitions.iter()).unwrap_or_default();
@@ -246,12 +247,12 @@ fn fetch_row(index: i32, commit: Option<&CommittedOffset>, error_code: KafkaErro
 
 pub(super) async fn delete(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
     let asked: OffsetDeleteRequest<'_> = request.message()?;
-    let work = async |coordinator: CoordinatorRef, frame: Frame| delete_here(&coordinator, &frame).await;
+    let work = async |coordinator: CoordinatorRef, frame: Arc<Frame>| delete_here(&coordinator, &frame).await;
     at_group(connection, request, ticket, asked.group_id, work, delete_refused).await
 }
 
-async fn delete_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
-    let asked: OffsetDeleteRequest<'_> = frame.message();
+async fn delete_here(coordinator: &CoordinatorRef, frame: &Frame) -> Answer {
+    let asked: OffsetDeleteRequest<'_> = frame.message()?;
     // A number below 0 is no partition's; the last one there could be stands for it, and has no offset.
     let number = |index: i32| PartitionIndex(u32::try_from(index).unwrap_or(u32::MAX));
     let topics: Vec<DeleteTopicOffsets<'_>> = asked
@@ -289,6 +290,6 @@ async fn delete_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
     frame.reply(&OffsetDeleteReply { topics: topics.collect(), ..OffsetDeleteReply::default() })
 }
 
-fn delete_refused(frame: &Frame, error_code: KafkaError) -> Vec<u8> {
+fn delete_refused(frame: &Frame, error_code: KafkaError) -> Answer {
     frame.reply(&OffsetDeleteReply { error_code, ..OffsetDeleteReply::default() })
 }

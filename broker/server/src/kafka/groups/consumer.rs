@@ -2,6 +2,7 @@
 //! the events of such a group.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ouzel_broker_core::MetadataImage;
 use ouzel_broker_core::group::{
@@ -15,7 +16,7 @@ use ouzel_protocol::kafka::{
 };
 
 use super::admin::GROUP_OPERATIONS;
-use super::{Frame, at_group};
+use super::{Answer, Frame, at_group};
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
@@ -33,12 +34,12 @@ pub(super) async fn heartbeat(
     ticket: Ticket,
 ) -> Result<(), Fault> {
     let asked: ConsumerGroupHeartbeatRequest<'_> = request.message()?;
-    let work = async |coordinator: CoordinatorRef, frame: Frame| heartbeat_here(&coordinator, &frame).await;
+    let work = async |coordinator: CoordinatorRef, frame: Arc<Frame>| heartbeat_here(&coordinator, &frame).await;
     at_group(connection, request, ticket, asked.group_id, work, |frame, error| refused(frame, error, None)).await
 }
 
-async fn heartbeat_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
-    let asked: ConsumerGroupHeartbeatRequest<'_> = frame.message();
+async fn heartbeat_here(coordinator: &CoordinatorRef, frame: &Frame) -> Answer {
+    let asked: ConsumerGroupHeartbeatRequest<'_> = frame.message()?;
     let caller = HeartbeatCaller {
         client_id: &frame.client_id,
         client_host: &frame.client_host,
@@ -58,7 +59,7 @@ async fn heartbeat_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> 
     }
 }
 
-fn heard(frame: &Frame, outcome: &HeartbeatOutcome) -> Vec<u8> {
+fn heard(frame: &Frame, outcome: &HeartbeatOutcome) -> Answer {
     let assignment = outcome.assignment.as_ref().map(|set| MemberAssignment {
         topic_partitions: set
             .topics()
@@ -75,7 +76,7 @@ fn heard(frame: &Frame, outcome: &HeartbeatOutcome) -> Vec<u8> {
     })
 }
 
-fn refused(frame: &Frame, error_code: KafkaError, error: Option<&GroupError>) -> Vec<u8> {
+fn refused(frame: &Frame, error_code: KafkaError, error: Option<&GroupError>) -> Answer {
     let message = error.map(GroupError::to_string);
     frame.reply(&ConsumerGroupHeartbeatReply {
         error_code,

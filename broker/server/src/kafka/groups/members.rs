@@ -2,6 +2,7 @@
 //! events of a group.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ouzel_broker_core::group::{
     Caller, ClassicProtocol, Generation, GroupError, InstanceId, JoinOutcome, JoinRefusal, JoinRequest, Leaving,
@@ -12,7 +13,7 @@ use ouzel_protocol::kafka::{
     LeaveGroupRequest, LeftMember, SyncGroupReply, SyncGroupRequest,
 };
 
-use super::{Frame, at_group};
+use super::{Answer, Frame, at_group};
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
@@ -30,16 +31,16 @@ const SEVERAL_LEAVE_FROM: i16 = 3;
 
 pub(super) async fn join(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
     let asked: JoinGroupRequest<'_> = request.message()?;
-    let work = async |coordinator: CoordinatorRef, frame: Frame| join_here(&coordinator, &frame).await;
+    let work = async |coordinator: CoordinatorRef, frame: Arc<Frame>| join_here(&coordinator, &frame).await;
     at_group(connection, request, ticket, asked.group_id, work, |frame, error| {
-        let asked: JoinGroupRequest<'_> = frame.message();
+        let asked: JoinGroupRequest<'_> = frame.message()?;
         join_refused(frame, error, asked.member_id)
     })
     .await
 }
 
-async fn join_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
-    let asked: JoinGroupRequest<'_> = frame.message();
+async fn join_here(coordinator: &CoordinatorRef, frame: &Frame) -> Answer {
+    let asked: JoinGroupRequest<'_> = frame.message()?;
     let protocols = asked.protocols.iter();
     let wish = JoinRequest {
         member_id: asked.member_id,
@@ -68,7 +69,7 @@ async fn join_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
     }
 }
 
-fn joined(frame: &Frame, outcome: &JoinOutcome) -> Vec<u8> {
+fn joined(frame: &Frame, outcome: &JoinOutcome) -> Answer {
     let members = outcome.members.iter().map(|member| JoinedMember {
         member_id: member.member_id.as_str(),
         group_instance_id: member.instance_id.as_ref().map(InstanceId::as_str),
@@ -87,7 +88,7 @@ fn joined(frame: &Frame, outcome: &JoinOutcome) -> Vec<u8> {
     })
 }
 
-fn join_refused(frame: &Frame, error_code: KafkaError, member_id: &str) -> Vec<u8> {
+fn join_refused(frame: &Frame, error_code: KafkaError, member_id: &str) -> Answer {
     frame.reply(&JoinGroupReply {
         error_code,
         generation_id: Generation::NONE.0,
@@ -99,12 +100,12 @@ fn join_refused(frame: &Frame, error_code: KafkaError, member_id: &str) -> Vec<u
 
 pub(super) async fn sync(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
     let asked: SyncGroupRequest<'_> = request.message()?;
-    let work = async |coordinator: CoordinatorRef, frame: Frame| sync_here(&coordinator, &frame).await;
+    let work = async |coordinator: CoordinatorRef, frame: Arc<Frame>| sync_here(&coordinator, &frame).await;
     at_group(connection, request, ticket, asked.group_id, work, sync_refused).await
 }
 
-async fn sync_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
-    let asked: SyncGroupRequest<'_> = frame.message();
+async fn sync_here(coordinator: &CoordinatorRef, frame: &Frame) -> Answer {
+    let asked: SyncGroupRequest<'_> = frame.message()?;
     let wish = SyncRequest {
         caller: Caller {
             member_id: asked.member_id,
@@ -129,7 +130,7 @@ async fn sync_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
     }
 }
 
-fn sync_refused(frame: &Frame, error_code: KafkaError) -> Vec<u8> {
+fn sync_refused(frame: &Frame, error_code: KafkaError) -> Answer {
     frame.reply(&SyncGroupReply { error_code, ..SyncGroupReply::default() })
 }
 
@@ -139,12 +140,12 @@ pub(super) async fn heartbeat(
     ticket: Ticket,
 ) -> Result<(), Fault> {
     let asked: HeartbeatRequest<'_> = request.message()?;
-    let work = async |coordinator: CoordinatorRef, frame: Frame| heartbeat_here(&coordinator, &frame);
+    let work = async |coordinator: CoordinatorRef, frame: Arc<Frame>| heartbeat_here(&coordinator, &frame);
     at_group(connection, request, ticket, asked.group_id, work, heartbeat_reply).await
 }
 
-fn heartbeat_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
-    let asked: HeartbeatRequest<'_> = frame.message();
+fn heartbeat_here(coordinator: &CoordinatorRef, frame: &Frame) -> Answer {
+    let asked: HeartbeatRequest<'_> = frame.message()?;
     let caller = Caller {
         member_id: asked.member_id,
         instance_id: asked.group_instance_id,
@@ -158,18 +159,18 @@ fn heartbeat_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
     heartbeat_reply(frame, error)
 }
 
-fn heartbeat_reply(frame: &Frame, error_code: KafkaError) -> Vec<u8> {
+fn heartbeat_reply(frame: &Frame, error_code: KafkaError) -> Answer {
     frame.reply(&HeartbeatReply { error_code, ..HeartbeatReply::default() })
 }
 
 pub(super) async fn leave(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
     let asked: LeaveGroupRequest<'_> = request.message()?;
-    let work = async |coordinator: CoordinatorRef, frame: Frame| leave_here(&coordinator, &frame).await;
+    let work = async |coordinator: CoordinatorRef, frame: Arc<Frame>| leave_here(&coordinator, &frame).await;
     at_group(connection, request, ticket, asked.group_id, work, leave_refused).await
 }
 
-async fn leave_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
-    let asked: LeaveGroupRequest<'_> = frame.message();
+async fn leave_here(coordinator: &CoordinatorRef, frame: &Frame) -> Answer {
+    let asked: LeaveGroupRequest<'_> = frame.message()?;
     let is_single = frame.version < SEVERAL_LEAVE_FROM;
     let leaving: Vec<Leaving<'_>> = if is_single {
         vec![Leaving { member_id: asked.member_id, instance_id: None }]
@@ -196,6 +197,6 @@ async fn leave_here(coordinator: &CoordinatorRef, frame: &Frame) -> Vec<u8> {
     frame.reply(&LeaveGroupReply { members: members.collect(), ..LeaveGroupReply::default() })
 }
 
-fn leave_refused(frame: &Frame, error_code: KafkaError) -> Vec<u8> {
+fn leave_refused(frame: &Frame, error_code: KafkaError) -> Answer {
     frame.reply(&LeaveGroupReply { error_code, ..LeaveGroupReply::default() })
 }
