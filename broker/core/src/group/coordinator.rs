@@ -256,7 +256,12 @@ impl GroupCoordinator {
         match self.groups.get_mut(group_id).map(|group| &mut group.kind) {
             None => Err(unknown_to(group_id)),
             Some(GroupKind::Classic(group)) => group.heartbeat(now, caller),
-            Some(GroupKind::Consumer(group)) => group.heartbeat_classic(now, caller),
+            Some(GroupKind::Consumer(group)) => {
+                let heard = group.heartbeat_classic(now, caller);
+                // A member that is told to join again has until then.
+                self.settle(group_id);
+                heard
+            }
         }
     }
 

@@ -4,6 +4,9 @@
 //! A compacted log keeps the last record of each key, in the order of those: a member's parts come in any order, and what two
 //! members have may overlap on the way. Who has what is therefore found out at the end.
 
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::member::Member;
@@ -13,6 +16,9 @@ use super::{ConsumerGroup, ConsumerGroupConfig};
 use crate::group::effects::Effects;
 use crate::group::ids::{Generation, MemberId};
 use crate::group::now::Now;
+
+/// What a group's epoch can have counted to: others are no coordinator's, and would come round to 0 while members are ahead.
+const EPOCHS: RangeInclusive<i32> = 0..=i32::MAX / 2;
 
 impl ConsumerGroup {
     /// A group of which a record tells that is not its own.
@@ -69,22 +75,27 @@ impl ConsumerGroup {
     /// coordinator writes, is put right by taking members out: they join again.
     pub(crate) fn start(&mut self, now: Now, config: &ConsumerGroupConfig, effects: &mut Effects) {
         self.seen = None;
-        self.assignment_epoch = self.assignment_epoch.min(self.epoch);
+        if !EPOCHS.contains(&self.epoch.0) {
+            self.epoch = Generation(0);
+        }
+        self.assignment_epoch = self.assignment_epoch.clamp(Generation(0), self.epoch);
         self.targets.retain(|member_id, _| self.members.contains_key(member_id));
         let mut wrong = self.find_holders();
         self.instances.clear();
+        let mut doubled = self.find_doubled_targets();
         for (member_id, member) in &self.members {
-            if let Some(instance_id) = &member.subscription.instance_id
-                && self.instances.insert(instance_id.clone(), member_id.clone()).is_some()
-            {
-                wrong.push(member_id.clone());
+            let Some(instance_id) = &member.subscription.instance_id else { continue };
+            if wrong.binary_search(member_id).is_ok() {
+                continue;
+            }
+            match self.instances.entry(instance_id.clone()) {
+                Entry::Vacant(free) => drop(free.insert(member_id.clone())),
+                Entry::Occupied(_) => doubled.push(member_id.clone()),
             }
         }
+        wrong.extend(doubled);
         wrong.sort_unstable();
         wrong.dedup();
-        for member_id in &wrong {
-            self.instances.retain(|_, known| known != member_id);
-        }
         let now = now.monotonic;
         for member in self.members.values_mut() {
             member.session_ends = now.after(session_ms(member, config));
@@ -99,8 +110,8 @@ impl ConsumerGroup {
         self.rearm();
     }
 
-    /// Finds who has what. Returns the members that cannot be: of which only a part is known, which are ahead of the group, or which
-    /// have what another has.
+    /// Finds who has what. Returns the members that cannot be, ascending: of which only a part is known, which are ahead of the group,
+    /// which have what another has, or give back what they keep.
     fn find_holders(&mut self) -> Vec<MemberId> {
         self.holders.clear();
         let mut wrong = Vec::new();
@@ -108,7 +119,10 @@ impl ConsumerGroup {
             let is_free = |partition| !self.holders.contains_key(&partition);
             let is_whole = !member.subscription.client_host.is_empty() || !member.subscription.client_id.is_empty();
             let epoch = member.current.epoch;
-            if is_whole && epoch <= self.assignment_epoch && member.current.held().all(is_free) {
+            let current = &member.current;
+            let is_one = current.assigned.and(&current.revoking).is_empty()
+                && (current.revoking.is_empty() || current.state == MemberState::Unrevoked);
+            if is_whole && is_one && epoch <= self.assignment_epoch && current.held().all(is_free) {
                 self.holders.extend(member.current.held().map(|partition| (partition, member_id.clone())));
             } else {
                 member.current = CurrentAssignment { epoch: Generation(0), ..CurrentAssignment::new() };
@@ -116,6 +130,18 @@ impl ConsumerGroup {
             }
         }
         wrong
+    }
+
+    /// The members that are to have what another is to have.
+    fn find_doubled_targets(&self) -> Vec<MemberId> {
+        let mut taken = BTreeSet::new();
+        let mut doubled = Vec::new();
+        for (member_id, target) in &self.targets {
+            if !target.iter().all(|partition| taken.insert(partition)) {
+                doubled.push(member_id.clone());
+            }
+        }
+        doubled
     }
 }
 
