@@ -16,6 +16,23 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def free_ports(count):
+    """The first of so many free ports in a row."""
+    while True:
+        first = free_port()
+        probes = []
+        try:
+            for port in range(first, first + count):
+                probes.append(socket.socket())
+                probes[-1].bind(("127.0.0.1", port))
+            return first
+        except (OSError, OverflowError):
+            continue
+        finally:
+            for probe in probes:
+                probe.close()
+
+
 def answers_kafka(port):
     """Whether an ApiVersions request (version 0) is answered: a listening port is not yet a broker."""
     body = b"\x00\x12\x00\x00\x00\x00\x00\x07\xff\xff"
@@ -91,10 +108,17 @@ class Ouzel(Broker):
     def __init__(self, binary, directory, shards=1, extra=(), **rest):
         super().__init__(directory, **rest)
         self.binary, self.shards, self.extra = os.path.abspath(binary), shards, list(extra)
+        # The same after a restart; each shard listens on one of those that follow.
+        self.native_port = free_ports(1 + shards)
+
+    @property
+    def native(self):
+        """For clients of ouzel's own protocol."""
+        return f"127.0.0.1:{self.native_port}"
 
     def command(self):
         return [self.binary, "serve", "--data-dir", os.path.join(self.directory, "data"), "--kafka", self.bootstrap,
-                "--native", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", str(self.shards), *self.extra]
+                "--native", self.native, "--admin", "127.0.0.1:0", "--shards", str(self.shards), *self.extra]
 
 
 class Started(Broker):

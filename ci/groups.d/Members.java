@@ -70,6 +70,7 @@ public class Members {
             properties.put("enable.auto.commit", "false");
             properties.put("auto.offset.reset", "earliest");
             properties.put("fetch.max.wait.ms", "100");
+            properties.put("metadata.max.age.ms", "2000");
             properties.put("reconnect.backoff.max.ms", "500");
             if (settings.path("protocol").asText().equals("consumer")) {
                 properties.put("group.protocol", "consumer");

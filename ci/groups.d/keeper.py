@@ -4,7 +4,7 @@ import sys
 
 import confluent_kafka
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from serve import Refused, serve
 
@@ -24,6 +24,10 @@ class Verbs:
     def do_create(self, topics):
         new = [NewTopic(topic, partitions, 1) for topic, partitions in topics.items()]
         for made in self.admin.create_topics(new).values():
+            made.result(WAIT_S)
+
+    def do_grow(self, topics):
+        for made in self.admin.create_partitions([NewPartitions(topic, count) for topic, count in topics.items()]).values():
             made.result(WAIT_S)
 
     def do_committed(self, group):

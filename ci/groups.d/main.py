@@ -43,6 +43,7 @@ def arguments():
     parser.add_argument("--scenario", action="append", default=[])
     parser.add_argument("--broker", choices=["ouzel", "kafka"], default="ouzel")
     parser.add_argument("--ouzel")
+    parser.add_argument("--native", help="the program of native members")
     parser.add_argument("--target")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int)
@@ -105,8 +106,9 @@ def the_broker(asked, installed, directory):
     return brokers.Ouzel(asked.ouzel, directory, shards=2, extra=words)
 
 
-def kinds(installed, bootstrap, logs):
+def kinds(asked, installed, broker, logs):
     """name -> function that gives the client, or raises Unavailable."""
+    bootstrap = broker.bootstrap
     here = lambda name: os.path.join(HERE, name)
     python = lambda name: ([installed.python(), here(name)], {"PYTHONPATH": CLIENTS})
     java = lambda: (["java", "-Xmx256M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", installed.java_of(here("Members.java")),
@@ -121,6 +123,9 @@ def kinds(installed, bootstrap, logs):
     made = {name: lambda name=name, way=way: stage.Client(name, *way(), bootstrap, logs) for name, way in ways.items()}
     for name in ("confluent-kafka", "kafka-clients"):
         made[f"{name}, consumer"] = lambda name=name: stage.Client(f"{name}, consumer", *ways[name](), bootstrap, logs, "consumer")
+    if asked.broker == "ouzel":
+        made[scenarios.NATIVE] = lambda: stage.Client(scenarios.NATIVE, [asked.native], None, broker.native, logs, "consumer")
+        made[scenarios.MIXED] = lambda: stage.Mixed(scenarios.MIXED, [made[name]() for name in (scenarios.NATIVE, "confluent-kafka, consumer")])
     return made
 
 
@@ -155,9 +160,9 @@ def keeper(python, bootstrap, logs, title):
 
 
 def the_kills(asked, installed, python, broker, results, logs):
-    offered, ways, clients = stage.advertised(broker), kinds(installed, broker.bootstrap, logs), []
-    for name in ("confluent-kafka", "confluent-kafka, consumer"):
-        if name in scenarios.CONSUMER and CONSUMER_GROUP_HEARTBEAT not in offered:
+    offered, ways, clients = stage.advertised(broker), kinds(asked, installed, broker, logs), []
+    for name in ("confluent-kafka", scenarios.MIXED if scenarios.MIXED in ways else "confluent-kafka, consumer"):
+        if name not in scenarios.CLASSIC and CONSUMER_GROUP_HEARTBEAT not in offered:
             results.skipped += skipped(name, NOT_OFFERED)
         else:
             clients.append(ways[name]())
@@ -178,10 +183,10 @@ def skipped(name, why):
 def all_scenarios(asked, installed, python, broker, results, logs):
     started, clients = time.monotonic(), {}
     offers_consumer = CONSUMER_GROUP_HEARTBEAT in stage.advertised(broker)
-    for name, recipe in kinds(installed, broker.bootstrap, logs).items():
+    for name, recipe in kinds(asked, installed, broker, logs).items():
         if asked.only and name not in asked.only:
             continue
-        if name in scenarios.CONSUMER and not offers_consumer:
+        if name not in scenarios.CLASSIC and not offers_consumer:
             results.skipped += skipped(name, NOT_OFFERED)
             continue
         try:

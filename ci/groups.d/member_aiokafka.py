@@ -48,7 +48,7 @@ class Member:
         settings = self.settings
         self.consumer = AIOKafkaConsumer(
             bootstrap_servers=BOOTSTRAP, group_id=settings["group"], client_id=settings["name"], enable_auto_commit=False,
-            auto_offset_reset="earliest", session_timeout_ms=settings["session_ms"], heartbeat_interval_ms=500, fetch_max_wait_ms=100,
+            auto_offset_reset="earliest", session_timeout_ms=settings["session_ms"], heartbeat_interval_ms=500, fetch_max_wait_ms=100, metadata_max_age_ms=2000,
             group_instance_id=settings.get("instance"), partition_assignment_strategy=(ASSIGNORS[settings.get("assignor") or "range"],))
         self.consumer.subscribe(settings["topics"], listener=Listener(self))
         await self.consumer.start()

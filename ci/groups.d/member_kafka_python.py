@@ -52,7 +52,7 @@ def spelled(offsets):
 def run(settings, ledger, closing):
     consumer = KafkaConsumer(bootstrap_servers=BOOTSTRAP, group_id=settings["group"], client_id=settings["name"], enable_auto_commit=False,
                              auto_offset_reset="earliest", session_timeout_ms=settings["session_ms"], heartbeat_interval_ms=500,
-                             fetch_max_wait_ms=100, reconnect_backoff_max_ms=500, group_instance_id=settings.get("instance"),
+                             fetch_max_wait_ms=100, metadata_max_age_ms=2000, reconnect_backoff_max_ms=500, group_instance_id=settings.get("instance"),
                              partition_assignment_strategy=(ASSIGNORS[settings.get("assignor") or "range"],))
 
     def commit():

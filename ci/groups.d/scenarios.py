@@ -4,10 +4,14 @@ import ledger
 import stage
 
 SCENARIOS = {}
-ALL = ["confluent-kafka", "kafka-python", "aiokafka", "kafka-clients", "kafkajs", "confluent-kafka, consumer", "kafka-clients, consumer"]
-CONSUMER = [name for name in ALL if name.endswith(", consumer")]
+NATIVE = "native"
+# Members of both in one group.
+MIXED = "native and confluent-kafka, consumer"
+CLASSIC = ["confluent-kafka", "kafka-python", "aiokafka", "kafka-clients", "kafkajs"]
+CONSUMER = ["confluent-kafka, consumer", "kafka-clients, consumer", NATIVE]
+ALL = [*CLASSIC, *CONSUMER, MIXED]
 FULL = ["confluent-kafka", *CONSUMER]
-# What the two clients of the new protocol have in common, one shows in the short form.
+# What clients of the new protocol have in common, two show in the short form.
 SECOND = ["kafka-clients, consumer"]
 
 
@@ -150,15 +154,45 @@ def more_members_than_topics(play):
 
 @scenario(["confluent-kafka", "kafka-clients", *CONSUMER], long=SECOND)
 def fewer_members_than_topics(play):
-    """10 topics of one partition, 7 members: no topic is left unread. librdkafka subscribes by a pattern."""
+    """10 topics of one partition, 7 members: no topic is left unread. Two clients subscribe by a pattern."""
     topics = {f"t{n}": 1 for n in range(10)}
-    by_pattern = {"pattern": f"^{play.prefix}-t[0-9]$"} if play.client.name == "confluent-kafka" else {}
+    by_pattern = {"pattern": f"^{play.prefix}-t[0-9]$"} if play.client.name in ("confluent-kafka", NATIVE) else {}
     s = play.stage(topics, assignor="roundrobin", **by_pattern)
     s.start_all("abcdefg")
     s.until_shared(2, 2, 2, 1, 1, 1, 1)
     s.progressed()
     s.close("a")
     s.until_shared(2, 2, 2, 2, 1, 1)
+    s.drained()
+    s.close_all()
+    return s.judged(each_once=True)
+
+
+@scenario([name for name in ALL if name not in ("kafkajs", MIXED)], long=["kafka-python", "aiokafka", *SECOND])
+def more_partitions(play):
+    """2 partitions become 6 while a producer and two members run: all go on, and share the new ones, without a restart."""
+    s = play.stage({"t": 2})
+    s.start_all(["a", "b"])
+    s.until_shared(1, 1)
+    s.progressed()
+    s.widen("grow", {topic: 6 for topic in s.topics})
+    s.until_shared(3, 3)
+    s.progressed()
+    s.drained()
+    s.close_all()
+    return s.judged(each_once=True)
+
+
+@scenario(["confluent-kafka", NATIVE], long=["confluent-kafka", NATIVE])
+def fifty_topics(play):
+    """One member reads 50 topics by a pattern, and two more that are made later."""
+    s = play.stage({f"t{n}": 1 for n in range(50)}, rate=4, pattern=f"^{play.prefix}-t[0-9]+$")
+    s.start("a")
+    s.until_shared(50)
+    s.progressed(4)
+    s.widen("create", {f"{play.prefix}-t{n}": 1 for n in (50, 51)})
+    s.until_shared(52)
+    s.progressed(4)
     s.drained()
     s.close_all()
     return s.judged(each_once=True)
@@ -214,7 +248,7 @@ def static_members(play):
     return s.judged() | faults
 
 
-@scenario(["confluent-kafka", "kafka-python", "kafka-clients", *CONSUMER])
+@scenario(["confluent-kafka", "kafka-python", "kafka-clients", *CONSUMER, MIXED])
 def cooperative(play):
     """A member that joins takes only what must move: what the others keep they never give away."""
     s = play.stage({"t": 6}, assignor="cooperative")

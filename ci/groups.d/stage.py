@@ -1,4 +1,5 @@
 """Where a scenario is played: processes that hold members, the flow of records, and waiting until something is so."""
+import itertools
 import json
 import os
 import socket
@@ -73,6 +74,11 @@ class Flow:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
         self.log = log
 
+    def widen(self, topics):
+        """These are new, or have more partitions."""
+        self.process.stdin.write(json.dumps(topics).encode() + b"\n")
+        self.process.stdin.flush()
+
     def stop(self):
         """How far each partition got."""
         said, _ = self.process.communicate(timeout=FLOW_END_S_MAX)
@@ -109,6 +115,28 @@ class Client:
                 host.kill()
 
 
+class Mixed:
+    """Clients that take turns in giving a group its members."""
+
+    def __init__(self, name, clients):
+        self.name, self.clients, self.turns = name, clients, itertools.cycle(clients)
+        self.logs, self.protocol, self.lock = clients[0].logs, clients[0].protocol, threading.Lock()
+
+    def next(self):
+        with self.lock:
+            return next(self.turns)
+
+    def host(self):
+        return self.next().host()
+
+    def common(self):
+        return self.next().common()
+
+    def stop(self):
+        for client in self.clients:
+            client.stop()
+
+
 class Stage:
     """One group of one client, its topics and its flow of records."""
 
@@ -126,6 +154,12 @@ class Stage:
         if "ok" not in reply:
             raise Fault(f"{verb}: {reply['error']['text'] if 'error' in reply else reply}")
         return reply["ok"]
+
+    def widen(self, verb, topics):
+        """`verb`: `create` for new topics, `grow` for more partitions of those that are there."""
+        self.ask(verb, topics=topics)
+        self.topics.update(topics)
+        self.flow.widen(topics)
 
     def places(self):
         return {f"{topic}/{p}" for topic, partitions in self.topics.items() for p in range(partitions)}

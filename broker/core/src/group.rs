@@ -13,6 +13,7 @@ mod consumer;
 mod coordinator;
 mod effects;
 mod error;
+mod heartbeat_pace;
 mod ids;
 pub mod limits;
 mod now;
@@ -39,6 +40,7 @@ pub use effects::{
     Waiter,
 };
 pub use error::{GroupError, StoredGroupError};
+pub use heartbeat_pace::HeartbeatPace;
 pub use ids::{Generation, GroupId, InstanceId, MemberId, TopicName};
 pub use now::{MonotonicMs, Now, WallMs};
 pub use offsets::{GroupOffsets, RetentionStart};

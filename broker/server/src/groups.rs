@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ouzel_broker_core::group::{GroupConfig, MonotonicMs, partition_for};
+use ouzel_broker_core::group::{GroupConfig, HeartbeatOutcome, HeartbeatPace, MonotonicMs, partition_for};
 use ouzel_broker_core::{MetadataImage, Topic};
 use ouzel_protocol::{ErrorCode, MetadataVersion, PartitionIndex, ShardIndex};
 use ouzel_runtime::sync::{Notify, Semaphore};
@@ -62,6 +62,7 @@ pub(crate) struct Groups {
     wakes_at: Cell<MonotonicMs>,
     /// Something is due earlier than that.
     due_earlier: Notify,
+    pace: RefCell<HeartbeatPace>,
     /// Those that read their logs at once.
     loading: Semaphore,
     snapshots: snapshot::Snapshots,
@@ -74,6 +75,7 @@ impl Groups {
             coordinators: RefCell::default(),
             wakes_at: Cell::new(MonotonicMs::NEVER),
             due_earlier: Notify::new(),
+            pace: RefCell::default(),
             loading: Semaphore::new(limits::GROUP_LOAD_COUNT_MAX),
             snapshots: snapshot::Snapshots::default(),
         }
@@ -173,6 +175,12 @@ where
     let shard = state.topics.route(at).map_err(|_| Unavailable::NotHere)?.shard;
     let call = async move |state: Rc<ShardState>| Ok(work(CoordinatorRef::open(&state, at).await?).await);
     at_shard(state, shard, call).await?
+}
+
+/// After how long a member that was heard is to speak again, in ms.
+pub(crate) fn heartbeat_interval_ms(state: &ShardState, outcome: &HeartbeatOutcome) -> u32 {
+    let now = clock::now(state).monotonic;
+    state.groups.pace.borrow_mut().heard(now, outcome.is_waiting, outcome.interval_ms)
 }
 
 /// Runs `work` on a shard.

@@ -104,7 +104,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         key: "group.consumer.heartbeat.interval.ms",
         kind: Kind::Count,
         default: "5000",
-        explain: "Milliseconds between the signs of life of such a member; less than its session",
+        explain: "Longest time in ms between signs of life of such a member, who is asked for one a second while there are few; less than its session",
     },
     Setting {
         key: "offsets.retention.minutes",

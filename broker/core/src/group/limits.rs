@@ -49,8 +49,12 @@ pub const OFFSETS_RETENTION_CHECK_INTERVAL_MS_DEFAULT: u32 = 600_000;
 /// How long members of groups whose broker assigns may be silent by default, in ms: Kafka's
 /// `group.consumer.session.timeout.ms`.
 pub const CONSUMER_SESSION_TIMEOUT_MS_DEFAULT: u32 = 45_000;
-/// After how long they are to give the next sign by default, in ms: Kafka's `group.consumer.heartbeat.interval.ms`.
+/// After how long they are to give the next sign at most by default, in ms: Kafka's `group.consumer.heartbeat.interval.ms`.
 pub const CONSUMER_HEARTBEAT_INTERVAL_MS_DEFAULT: u32 = 5_000;
+/// After how long they are to give the next sign while there are few of them, in ms.
+pub const HEARTBEAT_INTERVAL_MS_MIN: u32 = 1_000;
+/// Signs a second of one shard, beyond which members are asked for fewer.
+pub const HEARTBEATS_PER_S: u32 = 1_000;
 /// Different patterns of topic names that the members of one group may have.
 pub const PATTERN_COUNT_MAX: usize = 64;
 /// How often patterns are held against new metadata at most, in ms: Kafka's interval of 10 s is one that people wait for.

@@ -29,6 +29,8 @@ pub struct HeartbeatOutcome {
     pub epoch: Generation,
     /// After how long to give the next sign, in ms.
     pub interval_ms: u32,
+    /// Whether it waits for partitions that others have.
+    pub is_waiting: bool,
     /// All that it is to have; `None` where that is what it was told before.
     pub assignment: Option<PartitionSet>,
 }
@@ -89,6 +91,7 @@ impl ConsumerGroup {
         Ok(HeartbeatOutcome {
             epoch: current.epoch,
             interval_ms: ctx.config.heartbeat_interval_ms,
+            is_waiting: current.state == MemberState::Unreleased,
             assignment: is_told.then(|| current.assigned.clone()),
             member_id,
         })

@@ -34,7 +34,7 @@ impl ConsumerGroup {
             self.fence(vec![member_id.clone()], effects);
         }
         let epoch = Generation(request.member_epoch);
-        Ok(HeartbeatOutcome { member_id, epoch, interval_ms: 0, assignment: None })
+        Ok(HeartbeatOutcome { member_id, epoch, interval_ms: 0, is_waiting: false, assignment: None })
     }
 
     /// A static member is away: it has given back what it was to, and keeps the rest.

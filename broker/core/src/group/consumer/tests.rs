@@ -42,8 +42,13 @@ fn a_steady_heartbeat_writes_nothing_and_says_nothing_new() {
     let written = scene.records.len();
     for member in ["one", "two"] {
         let outcome = scene.hear(&beat(member, 2)).unwrap();
-        let expected =
-            HeartbeatOutcome { member_id: member.into(), epoch: Generation(2), interval_ms: 5_000, assignment: None };
+        let expected = HeartbeatOutcome {
+            member_id: member.into(),
+            epoch: Generation(2),
+            interval_ms: 5_000,
+            is_waiting: false,
+            assignment: None,
+        };
         assert_eq!(outcome, expected);
         // It may say again what it has said before.
         let again = ouzel_protocol::kafka::ConsumerGroupHeartbeatRequest {

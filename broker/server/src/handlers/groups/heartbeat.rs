@@ -12,7 +12,7 @@ use ouzel_protocol::{ErrorCode, MemberEpoch};
 use super::{Refusal, ensure_kept};
 use crate::connection::Connection;
 use crate::error_map;
-use crate::groups::{CoordinatorRef, at_coordinator};
+use crate::groups::{CoordinatorRef, at_coordinator, heartbeat_interval_ms};
 
 /// Who sent a heartbeat, as far as the message does not say.
 struct Sender {
@@ -68,7 +68,7 @@ async fn heard_here(
     match reply.await? {
         Reply::ConsumerHeartbeat(Ok(outcome)) => Ok(GroupHeartbeatReply {
             member_epoch: MemberEpoch(outcome.epoch.0),
-            heartbeat_interval_ms: outcome.interval_ms,
+            heartbeat_interval_ms: heartbeat_interval_ms(&coordinator.state, &outcome),
             assignment: outcome.assignment.map(|set| named(&coordinator.state.topics.image(), &set)),
         }),
         Reply::ConsumerHeartbeat(Err(error)) => Err(refused(&error)),

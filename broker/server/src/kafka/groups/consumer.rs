@@ -20,7 +20,7 @@ use super::{Answer, Frame, at_group};
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
-use crate::groups::{CoordinatorRef, Unavailable, at_coordinator, numbers, offsets_topic};
+use crate::groups::{CoordinatorRef, Unavailable, at_coordinator, heartbeat_interval_ms, numbers, offsets_topic};
 use crate::kafka::request::{KafkaRequest, Ticket};
 
 /// From here on members make their own ids (KIP-1082).
@@ -52,14 +52,16 @@ async fn heartbeat_here(coordinator: &CoordinatorRef, frame: &Frame) -> Answer {
         effects
     });
     match reply.await {
-        Ok(Reply::ConsumerHeartbeat(Ok(outcome))) => heard(frame, &outcome),
+        Ok(Reply::ConsumerHeartbeat(Ok(outcome))) => {
+            heard(frame, &outcome, heartbeat_interval_ms(&coordinator.state, &outcome))
+        }
         Ok(Reply::ConsumerHeartbeat(Err(error))) => refused(frame, error_map::of_consumer_group(&error), Some(&error)),
         Ok(other) => unreachable!("a heartbeat was answered with {other:?}"),
         Err(error) => refused(frame, error_map::of_unavailable(error), None),
     }
 }
 
-fn heard(frame: &Frame, outcome: &HeartbeatOutcome) -> Answer {
+fn heard(frame: &Frame, outcome: &HeartbeatOutcome, interval_ms: u32) -> Answer {
     let assignment = outcome.assignment.as_ref().map(|set| MemberAssignment {
         topic_partitions: set
             .topics()
@@ -70,7 +72,7 @@ fn heard(frame: &Frame, outcome: &HeartbeatOutcome) -> Answer {
         error_code: KafkaError::NONE,
         member_id: Some(outcome.member_id.as_str()),
         member_epoch: outcome.epoch.0,
-        heartbeat_interval_ms: i32::try_from(outcome.interval_ms).unwrap_or(i32::MAX),
+        heartbeat_interval_ms: i32::try_from(interval_ms).unwrap_or(i32::MAX),
         assignment,
         ..ConsumerGroupHeartbeatReply::default()
     })
