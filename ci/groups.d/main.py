@@ -20,6 +20,7 @@ import install
 import matrix
 
 import broker_kills
+import group_command
 import resume
 import scenarios
 import self_test
@@ -132,8 +133,8 @@ def kinds(asked, installed, broker, logs):
 class Play:
     """What a scenario gets: one client, an observer of its own, and names that nobody else has."""
 
-    def __init__(self, client, title, keeper):
-        self.client, self.keeper, self.stages = client, keeper, []
+    def __init__(self, client, title, keeper, make_tools=None):
+        self.client, self.keeper, self.stages, self.make_tools, self.tools = client, keeper, [], make_tools, None
         self.prefix = "-".join([*client.name.replace(",", "").split(), *title.split()])
 
     def stage(self, topics, name=None, **settings):
@@ -147,6 +148,13 @@ class Play:
         for one in self.stages:
             one.end()
         self.keeper.stop()
+        if self.tools:
+            self.tools.stop()
+
+    def group_command(self):
+        self.tools = self.make_tools()
+        self.tools.start()
+        return group_command.GroupCommand(self.tools)
 
     def beside(self, other, name):
         """Another group that reads what the flow of the first one brings."""
@@ -157,6 +165,12 @@ def keeper(python, bootstrap, logs, title):
     found = drivers.Client(f"keeper-{title.replace(' ', '-')}", [python, os.path.join(HERE, "keeper.py")], logs, bootstrap)
     found.start()
     return found
+
+
+def kafka_tools(installed, bootstrap, logs, title):
+    """Kafka's scripts, where its jars can be had; not started."""
+    kind, command, _ = drivers.kinds(installed)["kafka-tools"]()
+    return kind(f"tools-{title.replace(' ', '-')}", command, logs, bootstrap)
 
 
 def the_kills(asked, installed, python, broker, results, logs):
@@ -203,8 +217,12 @@ def all_scenarios(asked, installed, python, broker, results, logs):
     def played(title, client):
         began, play = time.monotonic(), None
         try:
-            play = Play(client, title, keeper(python, broker.bootstrap, logs, f"{client.name} {title}".replace(",", "")))
+            spelled = f"{client.name} {title}".replace(",", "")
+            play = Play(client, title, keeper(python, broker.bootstrap, logs, spelled), lambda: kafka_tools(installed, broker.bootstrap, logs, spelled))
             judge(client, title, scenarios.SCENARIOS[title](play))
+        except install.Unavailable as why:
+            with lock:
+                results.skipped += skipped(f"{title}, {client.name}", why)
         except (stage.Fault, RuntimeError, OSError) as fault:
             judge(client, title, {title: str(fault)})
         except Exception as error:

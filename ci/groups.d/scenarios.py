@@ -270,6 +270,56 @@ def cooperative(play):
     return s.judged(each_once=True) | {"what stays is not given away": ledger.some(faults)}
 
 
+@scenario(["kafka-clients", NATIVE, *SECOND], long=[NATIVE, *SECOND])
+def kafka_consumer_groups(play):
+    """Kafka's tool shows members and lag of a group that runs, and resets, prunes and deletes one that does not."""
+    tool = play.group_command()
+    s = play.stage({"t": 3})
+    s.start_all(["a", "b"])
+    s.until_shared(2, 1)
+    s.progressed()
+    found, topic = {}, list(s.topics)[0]
+
+    def seen(what, is_so, got):
+        found[what] = "" if is_so else str(got)
+
+    rows = tool.rows("--describe", "--group", s.group)
+    owners = {m.name: sorted(m.owned()) for m in s.living()}
+    shown = {name: sorted(f"{row['TOPIC']}/{row['PARTITION']}" for row in rows if row["CLIENT-ID"] == name) for name in owners}
+    seen("--describe names the owners", shown == owners, rows)
+    is_sum = lambda row: int(row["CURRENT-OFFSET"]) + int(row["LAG"]) == int(row["LOG-END-OFFSET"])
+    seen("the lag is what lies between", len(rows) == 3 and all(map(is_sum, rows)), rows)
+    rows = tool.rows("--describe", "--group", s.group, "--members")
+    seen("--members counts their partitions", {row["CLIENT-ID"]: int(row["#PARTITIONS"]) for row in rows} ==
+         {name: len(owned) for name, owned in owners.items()}, rows)
+    rows = tool.rows("--describe", "--group", s.group, "--state")
+    seen("--state says that it is stable", [(row["STATE"], row["#MEMBERS"]) for row in rows] == [("Stable", "2")], rows)
+    seen("--list names it", s.group in tool.printed("--list").split(), "it is missing")
+    refused = tool.printed("--delete", "--group", s.group)
+    seen("one with members is not deleted", "GroupNotEmptyException" in refused, refused)
+    refused = tool.printed("--reset-offsets", "--group", s.group, "--to-earliest", "--topic", topic, "--execute")
+    seen("one with members is not reset", "inactive" in refused, refused)
+    s.drained()
+    s.close_all()
+    found |= s.judged()
+
+    ends = {place: str(end) for place, end in s.ends.items()}
+    seen("all is committed", tool.offsets(s.group) == ends, tool.offsets(s.group))
+    seen("a dry run says what it would do", tool.reset(s.group, "--to-earliest", "--all-topics", "--dry-run") == dict.fromkeys(ends, 0), "")
+    seen("and does nothing", tool.offsets(s.group) == ends, tool.offsets(s.group))
+    for words, offset in ((["--to-earliest"], 0), (["--shift-by", "5"], 5), (["--to-offset", "7"], 7), (["--by-duration", "PT1H"], 0)):
+        way = " ".join(words)
+        seen(f"{way} sets offsets", tool.reset(s.group, *words, "--all-topics", "--execute") == dict.fromkeys(ends, offset), way)
+        kept = {place: at for place, (at, _) in s.ask("committed", group=s.group).items()}
+        seen(f"{way} is committed", kept == dict.fromkeys(ends, offset), kept)
+    tool.printed("--delete-offsets", "--group", s.group, "--topic", f"{topic}:1")
+    kept = s.ask("committed", group=s.group)
+    seen("--delete-offsets takes those that it names", sorted(kept) == [f"{topic}/0", f"{topic}/2"], kept)
+    tool.printed("--delete", "--group", s.group)
+    seen("--delete takes the group", s.group not in tool.printed("--list").split() and not s.ask("committed", group=s.group), "it is there")
+    return found
+
+
 @scenario(["aiokafka"], long=["aiokafka"])
 def a_hundred_members(play):
     """100 members in four processes; ten at a time leave and are replaced, until nobody is left of the first."""
