@@ -305,6 +305,7 @@ def kafka_consumer_groups(play):
 
     ends = {place: str(end) for place, end in s.ends.items()}
     seen("all is committed", tool.offsets(s.group) == ends, tool.offsets(s.group))
+    seen("Kafka's formatter reads what the coordinator wrote", tool.stored(s.group) == s.ends, tool.stored(s.group))
     seen("a dry run says what it would do", tool.reset(s.group, "--to-earliest", "--all-topics", "--dry-run") == dict.fromkeys(ends, 0), "")
     seen("and does nothing", tool.offsets(s.group) == ends, tool.offsets(s.group))
     for words, offset in ((["--to-earliest"], 0), (["--shift-by", "5"], 5), (["--to-offset", "7"], 7), (["--by-duration", "PT1H"], 0)):
