@@ -51,7 +51,7 @@ fn join_request<'a>(group_id: &'a str, member_id: &'a str) -> JoinGroupRequest<'
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Joined {
     error: KafkaError,
     member_id: String,
@@ -394,6 +394,9 @@ fn the_broker_assigns_partitions_change_hands_and_a_restart_is_no_rebalance() {
         assert_eq!(all, [0, 1, 2, 3]);
         let fenced = beat(&mut client, "two", 77, orders, None);
         assert_eq!(fenced.error, KafkaError::FENCED_MEMBER_EPOCH);
+        let late = Joined { member_id: "two".to_owned(), generation: 77, ..Joined::default() };
+        let refused = commit(&mut client, "assigned", Some(&late), "orders", &[(0, 1, "")]);
+        assert_eq!(refused, [KafkaError::UNSUPPORTED_VERSION], "version 8 has no error for it");
         let asked = ConsumerGroupDescribeRequest {
             group_ids: ["assigned", "nobody"].into_iter().collect(),
             ..ConsumerGroupDescribeRequest::default()

@@ -26,6 +26,8 @@ use crate::kafka::request::{KafkaRequest, Ticket};
 
 /// From here on several groups are asked for at once.
 const SEVERAL_FROM: i16 = 8;
+/// From here on a commit can be told that its epoch is stale.
+const STALE_EPOCH_FROM: i16 = 9;
 /// From here on a reply has room for one error for the whole.
 const WHOLE_ERROR_FROM: i16 = 2;
 
@@ -65,6 +67,10 @@ async fn commit_here(coordinator: &CoordinatorRef, frame: &Frame) -> Answer {
                 |name, row| commit_fault(image.topic_named(name).map(|topic| &**topic), row),
                 &outcomes,
             );
+        }
+        // Before that version there is no such error: whoever speaks it cannot be a member of such a group, as Kafka says it.
+        Ok(Reply::OffsetCommit(Err(GroupError::StaleMemberEpoch { .. }))) if frame.version < STALE_EPOCH_FROM => {
+            KafkaError::UNSUPPORTED_VERSION
         }
         Ok(Reply::OffsetCommit(Err(error))) => error_map::of_commit(&error),
         Ok(other) => unreachable!("a commit was answered with {other:?}"),
