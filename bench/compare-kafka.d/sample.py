@@ -14,6 +14,8 @@ RECORD_BYTES = 1024
 # queue is what the latency would tell.
 PRODUCER = ["batch.size=65536", "linger.ms=5", "acks=all", "compression.type=none"]
 SETTINGS = f"records of {RECORD_BYTES} bytes, {', '.join(PRODUCER)}"
+# After its start the generator works off what it could not send meanwhile, at a higher rate and for the longer the higher its own is.
+WARM_UP_S = 15
 SUMMARY = re.compile(r"^(\d+)(?: steady state)? records sent, ([\d.]+) records/sec \(([\d.]+) MB/sec\), .* 99th, ", re.M)
 P99 = re.compile(r"(\d+) ms 99th")
 
@@ -41,10 +43,11 @@ def taken(broker, jars, client, asked, half):
         figures["cpu_s_gb"] = (broker.cpu_s() - before) / (figures["records"] * RECORD_BYTES / 1e9)
         figures["resident_mib"] = broker.resident_mib()
         rate = int(half or figures["records_s"] / 2)
-        half_load = perf(broker, jars, "bench", rate * asked.seconds, rate, PRODUCER, warm_up_records=rate * 5)
+        half_load = perf(broker, jars, "bench", rate * asked.seconds, rate, PRODUCER, warm_up_records=rate * WARM_UP_S)
         figures |= {"p99_ms": half_load["p99_ms"], "half_share": half_load["generator_share"]}
         # The same without an answer to wait for: what is left is the generator's own, and no broker is faster than that.
-        alone = perf(broker, jars, "bench", rate * asked.seconds, rate, [*PRODUCER, "acks=0"], warm_up_records=rate * 5)
+        alone = perf(broker, jars, "bench", rate * asked.seconds, rate, [*(p for p in PRODUCER if p != "acks=all"), "acks=0"],
+                     warm_up_records=rate * WARM_UP_S)
         figures["floor_ms"] = alone["p99_ms"]
         return figures
     finally:
@@ -80,10 +83,11 @@ def topic(broker, jars, name, partitions):
 def perf(broker, jars, topic_name, records, throughput, properties, warm_up_records=0):
     """What ProducerPerformance says at its end, and the share of its core that it used."""
     warm_up = ["--warmup-records", warm_up_records] if warm_up_records else []
+    # Once with all of them: of repeated ones the tool takes the last.
     started = time.monotonic()
     child = subprocess.Popen(java(jars, "org.apache.kafka.tools.ProducerPerformance", "--bootstrap-server", broker.bootstrap, "--topic",
                                   topic_name, "--num-records", records + warm_up_records, "--record-size", RECORD_BYTES, "--throughput",
-                                  throughput, *warm_up, *(word for p in properties for word in ("--command-property", p))),
+                                  throughput, *warm_up, "--command-property", *properties),
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     printed = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
