@@ -237,9 +237,14 @@ pub(crate) fn set_resource_limit(resource: libc::__rlimit_resource_t, soft: u64,
     checked(unsafe { libc::setrlimit(resource, &raw const limit) }).map(drop)
 }
 
-/// The kernel's release, as `uname -r` prints it.
-pub(crate) fn kernel_release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()).unwrap_or_default()
+/// Whether a time service disciplines the clock, and the largest error in microseconds that it believes in. Changes nothing.
+pub(crate) fn clock_discipline() -> io::Result<(bool, u64)> {
+    // SAFETY: a timex is plain integers; all zeros is a value, whose `modes` of 0 asks and changes nothing.
+    let (state, timex) = unsafe {
+        let mut timex: libc::timex = mem::zeroed();
+        (checked(libc::adjtimex(&raw mut timex))?, timex)
+    };
+    Ok((state != libc::TIME_ERROR, u64::try_from(timex.maxerror).unwrap_or(0)))
 }
 
 /// Calls `handler` for signal `number` from now on, restarting interrupted calls. The handler must be async-signal-safe.
