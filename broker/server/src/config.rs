@@ -11,20 +11,25 @@ use ouzel_protocol::native::FRAME_BYTES_MAX;
 use ouzel_runtime::ExecutorKind;
 use ouzel_storage::{SEGMENT_DESCRIPTORS, StoreConfig};
 
-use crate::error::StartError;
 use crate::limits;
 
 const MIB: u64 = 1024 * 1024;
-/// Smallest journal of one shard: four files that each hold two commits.
-const JOURNAL_BYTES_MIN: u64 = 8 * MIB;
 /// One receive buffer.
 pub(crate) const RECV_BUFFER_BYTES: u32 = 64 * 1024;
 const RECV_BUFFERS_MIN: usize = 8;
 /// Segments that a shard may keep open however few descriptors there are.
 const SEGMENTS_OPEN_MIN: usize = 16;
 const RECV_BUFFERS_MAX: usize = 128;
-/// Smallest memory of one shard.
-const MEMORY_BYTES_MIN: u64 = 16 * MIB;
+
+/// A setting that cannot work, by itself or beside the others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}`: {reason}")]
+pub struct ImpossibleSetting {
+    /// The key by which operators know it.
+    pub key: &'static str,
+    /// What is wrong, and what is possible.
+    pub reason: String,
+}
 
 /// Settings of one broker process.
 #[derive(Clone, Debug)]
@@ -117,6 +122,11 @@ impl PeerLimits {
 }
 
 impl BrokerConfig {
+    /// Smallest journal of one shard, in bytes: four files that each hold two commits.
+    pub const JOURNAL_BYTES_MIN: u64 = 8 * MIB;
+    /// Smallest memory of one shard, in bytes.
+    pub const MEMORY_BYTES_MIN: u64 = 16 * MIB;
+
     /// Defaults for a data directory: loopback, the usual ports, one shard a core.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -139,43 +149,86 @@ impl BrokerConfig {
     }
 
     /// Checks what can be checked without touching the host.
-    pub(crate) fn check(&self) -> Result<(), StartError> {
+    ///
+    /// # Errors
+    /// The first setting that cannot work (operator).
+    pub fn check(&self) -> Result<(), ImpossibleSetting> {
+        self.check_shards()?;
+        self.check_clients()?;
+        self.check_ports()
+    }
+
+    fn check_shards(&self) -> Result<(), ImpossibleSetting> {
         let shards = u64::from(self.shards);
         let shards_max = ouzel_broker_core::limits::SHARD_COUNT_MAX;
-        let refuse = |detail: String| Err(StartError::Config { detail });
         if self.shards == 0 || self.shards > shards_max {
-            return refuse(format!("{shards} shards are not possible: from 1 to {shards_max} are"));
+            return impossible("shards", format!("{shards} shards are not possible: from 1 to {shards_max} are"));
         }
         if let Err(error) = self.executor.require() {
-            return refuse(error.to_string());
+            return impossible("executor", error.to_string());
         }
-        if self.journal_bytes_max / shards < JOURNAL_BYTES_MIN {
-            let needed = shards * JOURNAL_BYTES_MIN;
-            return refuse(format!(
-                "a journal of {} bytes is too small for {shards} shards: {needed} are needed",
-                self.journal_bytes_max
-            ));
+        if self.journal_bytes_max / shards < Self::JOURNAL_BYTES_MIN {
+            let (bytes, needed) = (self.journal_bytes_max, shards * Self::JOURNAL_BYTES_MIN);
+            let reason = format!("a journal of {bytes} bytes is too small for {shards} shards: {needed} are needed");
+            return impossible("journal.bytes.max", reason);
         }
-        if self.memory_bytes_max / shards < MEMORY_BYTES_MIN {
-            let needed = shards * MEMORY_BYTES_MIN;
-            return refuse(format!(
-                "{} bytes of memory are too little for {shards} shards: {needed} are needed",
-                self.memory_bytes_max
-            ));
-        }
-        if self.peers.count_max == 0 || self.peers.count_per_source_max == 0 || self.peers.idle_ms == 0 {
-            return refuse("a limit of 0 connections or 0 ms serves nobody: at least 1 is needed".to_owned());
-        }
-        let partitions_max = ouzel_broker_core::limits::TOPIC_PARTITION_COUNT_MAX;
-        if self.topic_defaults.partitions == 0 || self.topic_defaults.partitions > partitions_max {
-            let got = self.topic_defaults.partitions;
-            return refuse(format!("a topic of {got} partitions is not possible: from 1 to {partitions_max} are"));
+        if self.memory_bytes_max / shards < Self::MEMORY_BYTES_MIN {
+            let (bytes, needed) = (self.memory_bytes_max, shards * Self::MEMORY_BYTES_MIN);
+            let reason = format!("{bytes} bytes of memory are too little for {shards} shards: {needed} are needed");
+            return impossible("memory.bytes.max", reason);
         }
         if !self.cpus.is_empty() && self.cpus.len() != usize::from(self.shards) {
-            return refuse(format!("{} cores were named for {shards} shards", self.cpus.len()));
+            return impossible("cpus", format!("{} cores were named for {shards} shards", self.cpus.len()));
         }
-        if self.native.port() != 0 && u32::from(self.native.port()) + u32::from(self.shards) > u32::from(u16::MAX) {
-            return refuse(format!("port {} leaves no room for {shards} shard ports above it", self.native.port()));
+        Ok(())
+    }
+
+    fn check_clients(&self) -> Result<(), ImpossibleSetting> {
+        let peers = [
+            ("connections.max", self.peers.count_max == 0),
+            ("connections.per.source.max", self.peers.count_per_source_max == 0),
+            ("connections.max.idle.ms", self.peers.idle_ms == 0),
+        ];
+        if let Some((key, _)) = peers.into_iter().find(|(_, is_zero)| *is_zero) {
+            return impossible(key, "0 serves nobody: at least 1 is needed".to_owned());
+        }
+        let partitions_max = ouzel_broker_core::limits::TOPIC_PARTITION_COUNT_MAX;
+        let partitions = self.topic_defaults.partitions;
+        if partitions == 0 || partitions > partitions_max {
+            let reason = format!("a topic of {partitions} partitions is not possible: from 1 to {partitions_max} are");
+            return impossible("num.partitions", reason);
+        }
+        let (heartbeat_ms, session_ms) =
+            (self.groups.consumer.heartbeat_interval_ms, self.groups.consumer.session_timeout_ms);
+        if heartbeat_ms >= session_ms {
+            let reason =
+                format!("{heartbeat_ms} must be less than `group.consumer.session.timeout.ms`, which is {session_ms}");
+            return impossible("group.consumer.heartbeat.interval.ms", reason);
+        }
+        Ok(())
+    }
+
+    /// No listener may have a port of another's.
+    fn check_ports(&self) -> Result<(), ImpossibleSetting> {
+        let (first, shards) = (u32::from(self.native.port()), u32::from(self.shards));
+        if first == 0 {
+            return Ok(());
+        }
+        if first + shards > u32::from(u16::MAX) {
+            return impossible("native", format!("port {first} leaves no room for {shards} shard ports above it"));
+        }
+        for (key, other) in [("kafka", self.kafka), ("admin", self.admin)] {
+            let Some(other) = other else { continue };
+            let on_one_host =
+                other.ip() == self.native.ip() || other.ip().is_unspecified() || self.native.ip().is_unspecified();
+            if on_one_host && (first..=first + shards).contains(&u32::from(other.port())) {
+                let reason = format!(
+                    "port {} is one of the native listener's and its shards', {first} to {}: choose another",
+                    other.port(),
+                    first + shards
+                );
+                return impossible(key, reason);
+            }
         }
         Ok(())
     }
@@ -222,6 +275,10 @@ impl BrokerConfig {
     }
 }
 
+fn impossible(key: &'static str, reason: String) -> Result<(), ImpossibleSetting> {
+    Err(ImpossibleSetting { key, reason })
+}
+
 /// Memory of one shard's connections, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionBudget {
@@ -256,8 +313,19 @@ mod tests {
             (BrokerConfig { journal_bytes_max: 1, ..good.clone() }, "16777216 are needed"),
             (BrokerConfig { memory_bytes_max: 1, ..good.clone() }, "33554432 are needed"),
             (BrokerConfig { cpus: vec![0], ..good.clone() }, "1 cores were named for 2"),
-            (BrokerConfig { native: SocketAddr::from(([127, 0, 0, 1], 65_534)), ..good }, "leaves no room"),
+            (BrokerConfig { native: SocketAddr::from(([127, 0, 0, 1], 65_534)), ..good.clone() }, "leaves no room"),
+            (
+                BrokerConfig { kafka: Some(SocketAddr::from(([127, 0, 0, 1], 9194))), ..good.clone() },
+                "`kafka`: port 9194",
+            ),
+            (
+                BrokerConfig { admin: Some(SocketAddr::from(([0, 0, 0, 0], 9192))), ..good.clone() },
+                "`admin`: port 9192",
+            ),
         ];
+        let mut slow = good.clone();
+        slow.groups.consumer.heartbeat_interval_ms = slow.groups.consumer.session_timeout_ms;
+        let cases = cases.into_iter().chain([(slow, "must be less than `group.consumer.session.timeout.ms`")]);
         for (config, expected) in cases {
             let refusal = config.check().expect_err(expected).to_string();
             assert!(refusal.contains(expected), "{refusal}");

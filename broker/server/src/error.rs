@@ -10,15 +10,14 @@ use ouzel_runtime::ProbeError;
 use ouzel_storage::StorageError;
 use ouzel_storage::metadata_log::MetadataLogError;
 
+use crate::config::ImpossibleSetting;
+
 /// Why the broker did not start. Nothing is served, and nothing that was durable has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A setting cannot work.
-    #[error("{detail}")]
-    Config {
-        /// Which, and what is possible.
-        detail: String,
-    },
+    #[error("{0}")]
+    Config(#[from] ImpossibleSetting),
     /// The data directory cannot be created or written.
     #[error("cannot use data directory {path}: {source}")]
     DataDir {

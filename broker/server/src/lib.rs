@@ -39,7 +39,7 @@ mod supervise;
 mod topic_table;
 mod watch;
 
-pub use config::{BrokerConfig, PeerLimits, TopicDefaults};
+pub use config::{BrokerConfig, ImpossibleSetting, PeerLimits, TopicDefaults};
 pub use error::{StartError, StopError};
 pub use listeners::Addresses;
 pub use node::{Broker, RunningBroker, ServeError, serve};

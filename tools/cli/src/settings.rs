@@ -1,38 +1,72 @@
-//! `ouzel config`: prints the settings that `serve` would run with. Owns the table; never starts anything. Runs on the
-//! CLI's main thread.
+//! `ouzel config`: prints the settings that `serve` would run with, and refuses those that it would refuse. Owns the listing;
+//! never starts anything. Runs on the CLI's main thread.
 
 use anyhow::Result;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::args::ConfigArgs;
-use crate::config::{Effective, SETTINGS};
+use crate::config::{Effective, SETTINGS, Scope, Setting};
 use crate::output::{print_json, print_line, table};
 
 /// Prints every setting with its value and where that came from.
 pub(crate) fn run(args: &ConfigArgs, json: bool) -> Result<()> {
     let effective = Effective::load(&args.settings, crate::config::environment())?;
+    effective.broker_config()?;
     if json {
-        let mut object = Map::new();
-        for setting in SETTINGS {
-            let value = effective.value(setting.key);
-            let mut entry =
-                json!({ "value": value.text, "source": value.source.to_string(), "default": setting.default });
-            if args.explain {
-                entry["explain"] = setting.explain.into();
-            }
-            object.insert(setting.key.to_string(), entry);
-        }
-        return print_json(&object);
+        return print_json(&as_json(&effective, args.explain));
     }
-    let rows = SETTINGS.iter().map(|setting| {
-        let value = effective.value(setting.key);
-        let mut row = vec![setting.key.to_string(), value.text.clone(), value.source.to_string()];
+    for (index, scope) in Scope::ALL.into_iter().enumerate() {
+        let gap = if index == 0 { "" } else { "\n" };
+        print_line(&format!("{gap}{}\n", scope.heading()))?;
+        let of_scope = SETTINGS.iter().filter(|setting| setting.scope == scope);
         if args.explain {
-            row.push(setting.explain.to_string());
+            let entries: Vec<String> = of_scope.map(|setting| explained(setting, &effective)).collect();
+            print_line(&entries.join("\n\n"))?;
+        } else {
+            let rows = of_scope.map(|setting| {
+                let value = effective.value(setting.key);
+                vec![setting.key.to_owned(), value.text.clone(), value.source.to_string()]
+            });
+            print_line(&table(&["key", "value", "from"], &[], rows))?;
         }
-        row
+    }
+    Ok(())
+}
+
+/// A setting as a paragraph: more columns than a terminal is wide are no table.
+fn explained(setting: &Setting, effective: &Effective) -> String {
+    let value = effective.value(setting.key);
+    format!(
+        "{} = {}\n    from      {}\n    meaning   {}\n    unit      {}\n    range     {}\n    default   {}: {}\n    variable  {}",
+        setting.key,
+        value.text,
+        value.source,
+        setting.explain,
+        setting.unit(),
+        setting.range(),
+        setting.default,
+        setting.why,
+        setting.variable()
+    )
+}
+
+fn as_json(effective: &Effective, explain: bool) -> Map<String, Value> {
+    let entries = SETTINGS.iter().map(|setting| {
+        let value = effective.value(setting.key);
+        let mut entry = json!({
+            "value": value.text,
+            "source": value.source.to_string(),
+            "default": setting.default,
+            "scope": setting.scope.name(),
+        });
+        if explain {
+            entry["explain"] = setting.explain.into();
+            entry["unit"] = setting.unit().into();
+            entry["range"] = setting.range().into();
+            entry["why"] = setting.why.into();
+            entry["variable"] = setting.variable().into();
+        }
+        (setting.key.to_owned(), entry)
     });
-    let header: &[&str] =
-        if args.explain { &["key", "value", "from", "what it does"] } else { &["key", "value", "from"] };
-    print_line(&table(header, &[], rows))
+    entries.collect()
 }
