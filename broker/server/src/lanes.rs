@@ -25,6 +25,7 @@ use ouzel_runtime::{Inbox, Instant, Mailbox, Shard};
 use crate::groups::GroupCall;
 use crate::limits;
 use crate::metadata_plane::PlaneMessage;
+use crate::pulse;
 use crate::shard::Control;
 
 /// Names a partition across shards: the owner looks it up in its own metadata, at this version or a newer one.
@@ -271,6 +272,8 @@ pub(crate) struct ShardInboxes {
 pub(crate) struct ShardUp {
     pub(crate) address: ShardAddress,
     pub(crate) control: Mailbox<Control>,
+    /// Where its pulse is felt.
+    pub(crate) pulse: Mailbox<pulse::Question>,
 }
 
 /// Creates the lanes towards `shard`, for a node of `shards` shards.

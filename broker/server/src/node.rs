@@ -17,9 +17,10 @@ use crate::data_dir::DataDir;
 use crate::error::{StartError, StopError};
 use crate::lanes::ShardUp;
 use crate::listeners::{self, Addresses, ShardListeners};
+use crate::pulse::Pulse;
 use crate::recovery::{NodeRecovered, RecoverySummary};
 use crate::shard::{self, Control, Serving, ShardSetup, ask};
-use crate::{clean_mark, supervise};
+use crate::{clean_mark, pulse, supervise};
 
 /// Starts brokers.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ pub struct RunningBroker {
 struct RunningShard {
     index: u16,
     control: Mailbox<Control>,
+    pulse: Mailbox<pulse::Question>,
     thread: JoinHandle<Result<(), StartError>>,
 }
 
@@ -142,8 +144,8 @@ fn spawn_shards(
                 _ => StartError::ShardEnded { shard: index },
             });
         };
-        let control = up.control.clone();
-        shards.push((up, RunningShard { index, control, thread }));
+        let (control, pulse) = (up.control.clone(), up.pulse.clone());
+        shards.push((up, RunningShard { index, control, pulse, thread }));
     }
     Ok(shards)
 }
@@ -209,6 +211,11 @@ impl RunningBroker {
         )
     }
 
+    /// Asks whether the loop of every shard turns; for a watchdog on a thread of its own, also while the broker stops.
+    pub fn pulse(&self) -> Pulse {
+        Pulse::new(self.shards.iter().map(|shard| (shard.index, shard.pulse.clone())))
+    }
+
     /// Stops: no new requests, those in flight are finished, logs are closed. Blocks until all threads have ended.
     ///
     /// # Errors
@@ -228,7 +235,7 @@ impl RunningBroker {
             // A shard that is gone has nothing to drain.
             let _ = answer.recv();
         }
-        for RunningShard { index, control, thread } in self.shards {
+        for RunningShard { index, control, thread, .. } in self.shards {
             let closed = match ask(&control, |reply| Control::Close { reply }) {
                 Some(closed) => closed.map_err(|source| StopError::Storage { shard: index, source }),
                 None => Err(StopError::ShardEnded { shard: index, detail: "its thread does not answer".to_owned() }),
@@ -258,15 +265,16 @@ impl RunningBroker {
 
     /// Waits for SIGINT or SIGTERM, then stops. A second signal, or a stop that takes too long, is an end at once: what
     /// was acknowledged is durable, and whoever calls this ends the process. A shard that ends by itself stops all others.
+    /// `stopping` is called when the stop begins.
     ///
     /// # Errors
     /// As [`RunningBroker::stop`]; [`StopError::ShardEnded`] when a shard did not live; [`StopError::Forced`].
-    pub fn stop_on(mut self, signals: Signals) -> Result<(), StopError> {
+    pub fn stop_on(mut self, signals: Signals, stopping: impl FnOnce()) -> Result<(), StopError> {
         let small =
             RunConfig { shard: u16::MAX, spin_us: 0, ring_entries: 8, recv_buffer_count: 1, ..RunConfig::default() };
         let (_, none) = mpsc::channel();
         let exits = std::mem::replace(&mut self.exits, none);
-        let supervised = ouzel_runtime::run(small, |shard| supervise::supervise(shard, signals, exits, self));
+        let supervised = ouzel_runtime::run(small, |shard| supervise::supervise(shard, signals, exits, stopping, self));
         supervised.unwrap_or_else(|error| {
             tracing::error!(%error, "signals cannot be waited for");
             Err(StopError::Forced { why: "signals cannot be waited for" })
@@ -274,15 +282,19 @@ impl RunningBroker {
     }
 }
 
-/// Runs a broker until SIGINT or SIGTERM. `ready` is called once it serves, for the ready line.
+/// Runs a broker until SIGINT or SIGTERM. `ready` is called once it serves, for the ready line; `stopping` when its stop begins.
 ///
 /// # Errors
 /// Why it did not start, or did not stop cleanly.
-pub fn serve(config: BrokerConfig, ready: impl FnOnce(&RunningBroker)) -> Result<(), ServeError> {
+pub fn serve(
+    config: BrokerConfig,
+    ready: impl FnOnce(&RunningBroker),
+    stopping: impl FnOnce(),
+) -> Result<(), ServeError> {
     let signals = Signals::install().map_err(StartError::Signals)?;
     let broker = Broker::start(config)?;
     ready(&broker);
-    Ok(broker.stop_on(signals)?)
+    Ok(broker.stop_on(signals, stopping)?)
 }
 
 /// Why [`serve`] failed.

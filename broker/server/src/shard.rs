@@ -39,7 +39,7 @@ use crate::recovery::{self, NodeRecovered};
 use crate::shard_status::RequestCounts;
 use crate::spare_bodies::SpareBodies;
 use crate::topic_table::TopicTable;
-use crate::{accept, join, owner, watch};
+use crate::{accept, join, owner, pulse, watch};
 
 /// What the thread that starts and stops the broker asks of a shard, in this order; each is answered once.
 #[derive(Debug)]
@@ -267,7 +267,7 @@ impl Drop for ConnectionOpen {
 pub(crate) async fn run(shard: Shard, setup: ShardSetup, up: mpsc::Sender<ShardUp>) {
     let (address, inboxes) = lanes::open(&shard, setup.shards);
     let (control, mut inbox) = shard.mailbox(limits::CONTROL_COUNT_MAX);
-    report(&up, ShardUp { address, control });
+    report(&up, ShardUp { address, control, pulse: pulse::answer(&shard) });
     drop(up);
     let mut life = Life {
         shard,

@@ -26,6 +26,7 @@ pub(crate) async fn supervise(
     shard: Shard,
     mut signals: Signals,
     exits: mpsc::Receiver<u16>,
+    stopping: impl FnOnce(),
     broker: RunningBroker,
 ) -> Result<(), StopError> {
     let (events, mut inbox) = shard.mailbox(usize::from(u16::MAX));
@@ -45,6 +46,7 @@ pub(crate) async fn supervise(
             None
         }
     };
+    stopping();
     relay("stop", events, move |events| {
         let _ = events.send(Event::Stopped(broker.stop()));
     });

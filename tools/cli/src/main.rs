@@ -22,6 +22,7 @@ mod serve;
 mod settings;
 mod topic;
 mod units;
+mod watchdog;
 
 use std::process::ExitCode;
 

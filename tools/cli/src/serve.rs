@@ -11,26 +11,28 @@ use crate::args::ServeArgs;
 use crate::config::{Effective, environment};
 use crate::notify::notify;
 use crate::output::print_line;
+use crate::watchdog;
 
 /// Runs a broker until SIGINT or SIGTERM.
 pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     let effective = Effective::load(&args.settings, environment())?;
     let config = effective.broker_config()?;
     let stop_with_stdin = args.stop_with_stdin;
-    let served = serve(config, |broker| ready(broker, stop_with_stdin));
-    notify("STOPPING=1");
-    served?;
+    notify("STATUS=recovering");
+    serve(config, |broker| ready(broker, stop_with_stdin), || notify("STOPPING=1\nSTATUS=finishing requests"))?;
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Tells everybody who waits that the broker serves.
 fn ready(broker: &RunningBroker, stop_with_stdin: bool) {
+    let line = broker.ready_line();
     // Whoever started us may have closed stdout; the broker serves all the same.
-    if let Err(error) = print_line(&broker.ready_line()) {
+    if let Err(error) = print_line(&line) {
         tracing::warn!(%error, "the ready line has no reader");
     }
-    notify("READY=1");
+    notify(&format!("READY=1\nSTATUS={line}"));
+    watchdog::start(broker.pulse());
     if stop_with_stdin {
         watch_stdin();
     }
