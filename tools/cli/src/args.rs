@@ -18,6 +18,8 @@ Examples:
   ouzel group describe billing                            who reads what, and how far behind
   ouzel bench e2e --embedded --records 1000000            measure, on a broker of its own
   ouzel inspect --verify ./ouzel-data                     read a data directory offline
+  ouzel doctor --data-dir ./ouzel-data                    what this host can really give
+  ouzel config --explain                                  every setting, and why its default is what it is
 
 Every command takes --json. Exit code 0 means that all that was asked for happened.";
 
@@ -56,25 +58,30 @@ pub(crate) enum Command {
     /// Run a broker
     Serve(ServeArgs),
     /// Create, list, describe, alter and delete topics
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  ouzel topic create orders --partitions 6\n  ouzel topic list")]
     Topic(TopicCommand),
     /// List, describe, reset and delete groups of consumers
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  ouzel group list\n  ouzel group describe billing")]
     Group(GroupCommand),
     /// Show how the nodes and their shards are
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  ouzel cluster status")]
     Cluster(ClusterCommand),
     /// Send lines from stdin, one record each
     Produce(ProduceArgs),
     /// Print records, one line each
     Consume(ConsumeArgs),
     /// Measure and verify a broker
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ouzel bench produce --embedded --seconds 5\n  ouzel bench verify --rounds 5"
+    )]
     Bench(BenchCommand),
     /// Read a data directory or one of its files offline, and check it
     Inspect(InspectArgs),
     /// Print the configuration that `serve` would run with
     Config(ConfigArgs),
+    /// Look at this host: what a broker can really give here, and what changes what is wanting
+    Doctor(DoctorArgs),
 }
 
 /// `ouzel serve`.
@@ -86,7 +93,8 @@ Precedence: flags, then OUZEL_* variables (OUZEL_DATA_DIR, OUZEL_MEMORY_BYTES_MA
 Examples:
   ouzel serve --data-dir /var/lib/ouzel --shards 4
   ouzel serve --native 0.0.0.0:9192 --set journal.bytes.max=1GiB
-  ouzel serve --config /etc/ouzel.toml")]
+  ouzel serve --config /etc/ouzel/ouzel.toml
+  ouzel doctor --data-dir /var/lib/ouzel                  before the first start")]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
@@ -346,14 +354,32 @@ pub(crate) struct InspectArgs {
 /// `ouzel config`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  ouzel config\n  ouzel config --explain\n  ouzel config --config /etc/ouzel.toml --json"
+    after_help = "Examples:\n  ouzel config\n  ouzel config --explain\n  ouzel config --config /etc/ouzel/ouzel.toml --json"
 )]
 pub(crate) struct ConfigArgs {
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
-    /// Say what every setting does
+    /// Say what every setting does, its unit, range and default, and why that is the default
     #[arg(long)]
     pub(crate) explain: bool,
+}
+
+/// `ouzel doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Takes about a second and leaves nothing behind; the data directory need not exist yet. Takes the flags of `serve`, and judges
+for that broker. Exit code 0 when a broker can start here, 1 when something stands in the way.
+
+Examples:
+  ouzel doctor --data-dir /var/lib/ouzel
+  ouzel doctor --config /etc/ouzel/ouzel.toml --long
+  ouzel doctor --data-dir /var/lib/ouzel --json")]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+    /// Measure for half a minute, in a file of 512 MiB: past the caches that make a device look faster than it is
+    #[arg(long)]
+    pub(crate) long: bool,
 }
 
 /// Parses `key=value`.

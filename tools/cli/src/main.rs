@@ -9,6 +9,7 @@ mod cluster;
 mod config;
 mod connect;
 mod consume;
+mod doctor;
 mod group;
 mod group_args;
 mod inspect;
@@ -58,5 +59,6 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Bench(command) => bench::run(command, &cli.global),
         Command::Inspect(args) => inspect::run(&args, cli.global.json),
         Command::Config(args) => settings::run(&args, cli.global.json),
+        Command::Doctor(args) => doctor::run(&args, cli.global.json),
     }
 }

@@ -2,9 +2,10 @@
 //! the notifications; the broker itself is a library. Runs on the process's main thread, which only waits.
 
 use std::io::Read;
+use std::path::Path;
 
-use anyhow::Result;
-use ouzel_broker::{RunningBroker, serve};
+use anyhow::{Result, anyhow};
+use ouzel_broker::{RunningBroker, ServeError, StartError, serve};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::args::ServeArgs;
@@ -17,9 +18,12 @@ use crate::watchdog;
 pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     let effective = Effective::load(&args.settings, environment())?;
     let config = effective.broker_config()?;
+    let data_dir = config.data_dir.clone();
     let stop_with_stdin = args.stop_with_stdin;
     notify("STATUS=recovering");
-    serve(config, |broker| ready(broker, stop_with_stdin), || notify("STOPPING=1\nSTATUS=finishing requests"))?;
+    let served =
+        serve(config, |broker| ready(broker, stop_with_stdin), || notify("STOPPING=1\nSTATUS=finishing requests"));
+    served.map_err(|error| with_next_step(error, &data_dir))?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -35,6 +39,23 @@ fn ready(broker: &RunningBroker, stop_with_stdin: bool) {
     watchdog::start(broker.pulse());
     if stop_with_stdin {
         watch_stdin();
+    }
+}
+
+/// Where the host is in the way, what looks at the host.
+fn with_next_step(error: ServeError, data_dir: &Path) -> anyhow::Error {
+    let is_host = matches!(
+        error,
+        ServeError::Start(
+            StartError::Probe(_) | StartError::DataDir { .. } | StartError::NoSpace { .. } | StartError::Shard { .. }
+        )
+    );
+    if is_host {
+        let said = error.to_string();
+        let said = said.trim_end_matches('.');
+        anyhow!("{said}; `ouzel doctor --data-dir {}` looks at all that a start needs", data_dir.display())
+    } else {
+        error.into()
     }
 }
 
