@@ -82,6 +82,10 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Look at this host: what a broker can really give here, and what changes what is wanting
     Doctor(DoctorArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Write the man pages
+    Man(ManArgs),
 }
 
 /// `ouzel serve`.
@@ -382,6 +386,42 @@ pub(crate) struct DoctorArgs {
     pub(crate) long: bool,
 }
 
+/// `ouzel completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "The Debian package brings them along.\n\nExamples:\n  \
+                        ouzel completions bash > ~/.local/share/bash-completion/completions/ouzel\n  \
+                        ouzel completions zsh > ~/.zfunc/_ouzel\n  \
+                        ouzel completions fish > ~/.config/fish/completions/ouzel.fish")]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub(crate) shell: ShellArg,
+}
+
+/// Shells with completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShellArg {
+    /// bash
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// `ouzel man`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "One page for each command, in section 1. The Debian package brings them along.\n\nExamples:\n  \
+                        ouzel man ~/.local/share/man/man1\n  \
+                        ouzel man /tmp/man && man -l /tmp/man/ouzel-serve.1"
+)]
+pub(crate) struct ManArgs {
+    /// Where to write them; made if it is missing
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
 /// Parses `key=value`.
 pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
@@ -414,6 +454,19 @@ mod tests {
     #[test]
     fn the_command_tree_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example_of_it() {
+        fn walk(command: &clap::Command, path: &str) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = format!("{path}{}", command.get_name());
+            assert!(help.contains("Example") && help.contains(&name), "`{name} --help` has no example of it: {help}");
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+                walk(sub, &format!("{name} "));
+            }
+        }
+        walk(&Cli::command(), "");
     }
 
     #[test]

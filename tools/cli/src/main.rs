@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod bench_args;
 mod cluster;
+mod completions;
 mod config;
 mod connect;
 mod consume;
@@ -15,6 +16,7 @@ mod group_args;
 mod inspect;
 mod lines;
 mod logging;
+mod man;
 mod notify;
 mod output;
 mod produce;
@@ -60,5 +62,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(&args, cli.global.json),
         Command::Config(args) => settings::run(&args, cli.global.json),
         Command::Doctor(args) => doctor::run(&args, cli.global.json),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }

@@ -1,0 +1,23 @@
+//! `ouzel completions`: the words of the command line as a shell's completions. Owns nothing; they come from `args.rs`. Runs on
+//! the CLI's main thread.
+
+use anyhow::Result;
+use clap::CommandFactory;
+use clap_complete::{Shell, generate};
+
+use crate::args::{Cli, CompletionsArgs, ShellArg};
+use crate::output::Output;
+
+/// Prints the completions of one shell.
+pub(crate) fn run(args: &CompletionsArgs) -> Result<()> {
+    let mut script = Vec::new();
+    let shell = match args.shell {
+        ShellArg::Bash => Shell::Bash,
+        ShellArg::Zsh => Shell::Zsh,
+        ShellArg::Fish => Shell::Fish,
+    };
+    generate(shell, &mut Cli::command(), "ouzel", &mut script);
+    let mut output = Output::new();
+    output.write(&script)?;
+    output.flush()
+}

@@ -1,0 +1,88 @@
+//! What the binary says of itself: completions that their shells accept, man pages, and the configuration with its places.
+
+mod common;
+
+use std::process::{Command, Stdio};
+
+use common::{assert_refused, directory, ouzel, run, stdout_of};
+
+#[test]
+fn completions_name_every_command_and_their_shell_accepts_them() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout_of(&run(&["completions", shell]));
+        for word in ["doctor", "reset-offsets", "data-dir"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+        let directory = directory();
+        let path = directory.path().join("completions");
+        std::fs::write(&path, script).expect("written");
+        // bash is everywhere that the tests run; the others are asked where they are.
+        match Command::new(shell).arg("-n").arg(&path).stderr(Stdio::inherit()).status() {
+            Ok(status) => assert!(status.success(), "{shell}"),
+            Err(error) => assert!(shell != "bash", "{error}"),
+        }
+    }
+    assert_refused(&run(&["completions", "cmd"]), &["cmd", "bash"]);
+}
+
+#[test]
+fn every_command_has_a_man_page_with_its_examples() {
+    let directory = directory();
+    let dir = directory.path().join("man/man1");
+    stdout_of(&run(&["man", dir.to_str().expect("text")]));
+    for (page, words) in [
+        ("ouzel", "event\\-streaming"),
+        ("ouzel-serve", "journal.bytes.max=1GiB"),
+        ("ouzel-topic-create", "ouzel topic create orders"),
+        ("ouzel-doctor", "\\-\\-long"),
+    ] {
+        let text = std::fs::read_to_string(dir.join(format!("{page}.1"))).expect(page);
+        assert!(text.starts_with(".ie") && text.contains(words), "{page}: {text}");
+    }
+    assert_refused(&run(&["man", "/proc/ouzel"]), &["/proc/ouzel"]);
+}
+
+#[test]
+fn every_value_tells_where_it_came_from_to_the_line() {
+    let directory = directory();
+    let file = directory.path().join("ouzel.toml");
+    std::fs::write(&file, "# a broker\nshards = 1\n\n[memory.bytes]\nmax = \"64MiB\"\n").expect("file");
+    let path = file.to_str().expect("path");
+    let words = ["config", "--explain", "--json", "--config", path, "--native", "127.0.0.1:7000"];
+    let output = ouzel(&words).env("OUZEL_NUM_PARTITIONS", "3").output().expect("runs");
+    let config: serde_json::Value = serde_json::from_str(&stdout_of(&output)).expect("one JSON object");
+    for (key, value, source) in [
+        ("shards", "1", format!("file {path}:2")),
+        ("memory.bytes.max", "64MiB", format!("file {path}:5")),
+        ("num.partitions", "3", "environment OUZEL_NUM_PARTITIONS".to_owned()),
+        ("native", "127.0.0.1:7000", "flag --native".to_owned()),
+        ("kafka", "127.0.0.1:9092", "default".to_owned()),
+    ] {
+        assert_eq!(config[key]["value"], value, "{key}");
+        assert_eq!(config[key]["source"], source, "{key}");
+        for field in ["explain", "unit", "range", "default", "why", "variable", "scope"] {
+            assert!(config[key][field].is_string(), "{key}: {field}");
+        }
+    }
+    let explained = stdout_of(&run(&["config", "--explain"]));
+    assert!(explained.contains("Of the whole cluster") && explained.contains("16.0 MiB for each shard"), "{explained}");
+}
+
+#[test]
+fn impossible_settings_are_refused_with_key_place_and_reason_before_anything_starts() {
+    let directory = directory();
+    let file = directory.path().join("ouzel.toml");
+    std::fs::write(&file, "shards = 4\njournal.bytes.max = \"16MiB\"\n").expect("file");
+    let path = file.to_str().expect("path");
+    let place = format!("`journal.bytes.max` from file {path}:2");
+    for command in ["config", "serve", "doctor"] {
+        assert_refused(&run(&[command, "--config", path]), &[&place, "33554432 are needed", "ouzel config --explain"]);
+    }
+    std::fs::write(&file, "shards = 4\n\nspin.us = 5000\n").expect("file");
+    let place = format!("`spin.us` from file {path}:3");
+    assert_refused(&run(&["config", "--config", path]), &[&place, "0 to 1000 can"]);
+    assert_refused(
+        &run(&["config", "--set", "cpus=0,1", "--shards", "3"]),
+        &["`cpus` from flag --set cpus", "2 cores"],
+    );
+}
