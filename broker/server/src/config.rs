@@ -211,26 +211,25 @@ impl BrokerConfig {
     /// No listener may have a port of another's.
     fn check_ports(&self) -> Result<(), ImpossibleSetting> {
         let (first, shards) = (u32::from(self.native.port()), u32::from(self.shards));
-        if first == 0 {
-            return Ok(());
-        }
         if first + shards > u32::from(u16::MAX) {
             return impossible("native", format!("port {first} leaves no room for {shards} shard ports above it"));
         }
         for (key, other) in [("kafka", self.kafka), ("admin", self.admin)] {
-            let Some(other) = other else { continue };
-            let on_one_host =
-                other.ip() == self.native.ip() || other.ip().is_unspecified() || self.native.ip().is_unspecified();
-            if on_one_host && (first..=first + shards).contains(&u32::from(other.port())) {
-                let reason = format!(
-                    "port {} is one of the native listener's and its shards', {first} to {}: choose another",
-                    other.port(),
-                    first + shards
-                );
+            let Some(other) = other.filter(|other| first != 0 && is_on_one_host(*other, self.native)) else { continue };
+            let (port, last) = (u32::from(other.port()), first + shards);
+            if (first..=last).contains(&port) {
+                let reason = format!("port {port} is one of the native listener and its shards, {first} to {last}");
                 return impossible(key, reason);
             }
         }
-        Ok(())
+        match (self.kafka, self.admin) {
+            (Some(kafka), Some(admin))
+                if kafka.port() == admin.port() && kafka.port() != 0 && is_on_one_host(kafka, admin) =>
+            {
+                impossible("admin", format!("port {} is the Kafka listener's", admin.port()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What one shard's storage may use.
@@ -273,6 +272,11 @@ impl BrokerConfig {
             frame_bytes_max: body_bytes.min(FRAME_BYTES_MAX),
         }
     }
+}
+
+/// Whether two listeners would meet on an address, whatever their ports.
+fn is_on_one_host(one: SocketAddr, other: SocketAddr) -> bool {
+    one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified()
 }
 
 fn impossible(key: &'static str, reason: String) -> Result<(), ImpossibleSetting> {
@@ -321,6 +325,14 @@ mod tests {
             (
                 BrokerConfig { admin: Some(SocketAddr::from(([0, 0, 0, 0], 9192))), ..good.clone() },
                 "`admin`: port 9192",
+            ),
+            (
+                BrokerConfig {
+                    kafka: Some(SocketAddr::from(([127, 0, 0, 1], 9092))),
+                    admin: Some(SocketAddr::from(([127, 0, 0, 1], 9092))),
+                    ..good.clone()
+                },
+                "`admin`: port 9092",
             ),
         ];
         let mut slow = good.clone();

@@ -56,12 +56,10 @@ pub(crate) fn run(args: &DoctorArgs, json: bool) -> Result<()> {
     report::print(&examination, json)?;
     match examination.findings.iter().filter(|finding| finding.state == State::Blocking).count() {
         0 => Ok(()),
-        1 => bail!(
-            "a broker cannot start here: one of the findings above is blocking, and the line that changes it stands below them"
-        ),
-        count => bail!(
-            "a broker cannot start here: {count} of the findings above are blocking, and the lines that change them stand below"
-        ),
+        1 => bail!("a broker cannot start here: one of the findings is blocking, and the line above changes it"),
+        count => {
+            bail!("a broker cannot start here: {count} of the findings are blocking, and the lines above change them")
+        }
     }
 }
 
