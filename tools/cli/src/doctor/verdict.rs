@@ -37,11 +37,14 @@ impl Verdict {
                 "acknowledged records that survive kill -9, and a loss of power if what is below keeps them".to_owned()
             }
             Honesty::Memory => "acknowledged records that survive kill -9, and no restart of the host".to_owned(),
-            Honesty::Suppressed | Honesty::TooFast => {
+            Honesty::Suppressed => {
                 format!(
-                    "acknowledged records that survive kill -9, but no loss of power as long as {name} is not made to flush"
+                    "acknowledged records that survive kill -9, but no loss of power as long as {name} is sent no flush"
                 )
             }
+            Honesty::TooFast => format!(
+                "acknowledged records that survive kill -9, but no loss of power unless what {name} writes to is protected against it"
+            ),
         };
         let sentence = match times {
             _ if !starts => "This host gives no broker a start: see what is blocking.".to_owned(),
