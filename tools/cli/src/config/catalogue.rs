@@ -53,8 +53,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         scope: Scope::Cluster,
         kind: Kind::Number { unit: "ms", least: 1, most: SESSION_TIMEOUT_MS_MAX as u64 },
         default: "5000",
-        explain: "Time between the signs of life of such a member; less than its session",
-        why: "Kafka's default: a member learns of its new partitions within five seconds and costs next to nothing",
+        explain: "Longest time between the signs of life of such a member, which is asked for one a second while there are few; less than its session",
+        why: "Kafka's default: however many members there are, each learns of its new partitions within five seconds",
     },
     Setting {
         key: "offsets.retention.minutes",
