@@ -138,6 +138,12 @@ impl<T: Send> Mailbox<T> {
         Ok(())
     }
 
+    /// Messages that were not read yet.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.inner.lock().queue.len()
+    }
+
     /// Whether the reader is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
