@@ -107,7 +107,8 @@ async fn commit(
     }
     image.set_len(core.config.commit_bytes_max);
     let earlier = unsynced.effects.len();
-    let (journal_file, position, padded) = build(core, &mut image, &mut unsynced.effects);
+    let begun = core.shard.now();
+    let (journal_file, position, padded) = build(core, &mut image, &mut unsynced.effects, begun);
     image.set_len(padded);
     let sequence = core.journal.state.borrow().sequence;
     let (written, image) = journal_file.file.write_at(image, position).await;
@@ -119,7 +120,12 @@ async fn commit(
     unsynced.sequence = sequence;
     unsynced.file = Some(journal_file);
     let now = core.shard.now();
+    core.meter.journal_write.time(begun, now);
     let effects = &unsynced.effects[earlier..];
+    let batches = effects.iter().filter(|effect| effect.kind == EntryKind::Data).count();
+    if batches > 0 {
+        core.meter.commit_batches.count(batches as u64);
+    }
     let sync_by = effects.iter().map(|effect| effect.sync_by.unwrap_or(now)).min().unwrap_or(now);
     unsynced.sync_by = Some(unsynced.sync_by.map_or(sync_by, |earlier| earlier.min(sync_by)));
     if let Some(last) = effects.last() {
@@ -166,7 +172,7 @@ async fn ensure_room(core: &Rc<Core>, unsynced: &mut Unsynced) -> Result<(), Sto
 }
 
 /// Fills the image from the queue. Returns where it goes and its padded length.
-fn build(core: &Core, image: &mut [u8], effects: &mut Vec<Effect>) -> (journal::JournalFile, u64, usize) {
+fn build(core: &Core, image: &mut [u8], effects: &mut Vec<Effect>, now: Instant) -> (journal::JournalFile, u64, usize) {
     let mut guard = core.journal.state.borrow_mut();
     let state = &mut *guard;
     state.sequence += 1;
@@ -182,7 +188,6 @@ fn build(core: &Core, image: &mut [u8], effects: &mut Vec<Effect>) -> (journal::
         written_at_ms: core.shard.wall_ms(),
     };
     let mut writer = CommitWriter::new(&mut image[..limit], fields);
-    let now = core.shard.now();
     while !state.queue.is_empty() {
         if let Some(later) = state.queue.get(LOOK_AHEAD) {
             prefetch(&*later.entry.partition);
@@ -277,6 +282,7 @@ fn effect_of(placed: PlacedEntry, now: Instant) -> Effect {
 /// One fdatasync; then every effect written before it was issued is durable, in order.
 async fn sync(core: &Rc<Core>, unsynced: &mut Unsynced) -> Result<(), StorageError> {
     let Some(journal_file) = unsynced.file.take() else { return Ok(()) };
+    let issued = core.shard.now();
     if !mutation::is(Mutation::NoFdatasync) {
         journal_file
             .file
@@ -284,6 +290,7 @@ async fn sync(core: &Rc<Core>, unsynced: &mut Unsynced) -> Result<(), StorageErr
             .await
             .map_err(|error| StorageError::io("journal fdatasync", &journal_file.path, error))?;
     }
+    core.meter.journal_sync.time(issued, core.shard.now());
     core.stats.borrow_mut().fdatasyncs += 1;
     core.journal.state.borrow_mut().durable_sequence = unsynced.sequence;
     unsynced.sequence = 0;

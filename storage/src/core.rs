@@ -18,6 +18,7 @@ use crate::error::StorageError;
 use crate::format::check::SegmentId;
 use crate::format::producers::RememberedBatch;
 use crate::journal::{self, Journal};
+use crate::meter::Meter;
 use crate::partition::{Partition, align_up};
 use crate::producers::{Placing, Refusal, Verdict};
 use crate::ranks::FlushRanks;
@@ -90,6 +91,7 @@ pub(crate) struct Core {
     pub(crate) segments: SegmentFiles,
     pub(crate) admission: Admission,
     pub(crate) stats: RefCell<StoreStats>,
+    pub(crate) meter: Meter,
     /// Appends are allowed.
     pub(crate) begun: Cell<bool>,
     pub(crate) stopping: Cell<bool>,
@@ -160,6 +162,7 @@ impl Core {
             segments,
             admission: Admission::new(),
             stats: RefCell::new(StoreStats::default()),
+            meter: Meter::default(),
             begun: Cell::new(false),
             stopping: Cell::new(false),
             disk_full: Cell::new(false),

@@ -31,6 +31,7 @@ use smallvec::SmallVec;
 
 use crate::block_checksums::BlockChecksums;
 use crate::config::{BLOCK, CHUNK_BYTES_MAX, PartitionConfig, SEGMENT_WRITE_BYTES_MAX};
+use crate::meter::PartitionTraffic;
 use crate::producers::ProducerState;
 use crate::ranks::Ranked;
 
@@ -176,6 +177,8 @@ pub(crate) struct Partition {
     checksums: BlockChecksums,
     /// The idempotent producers of the log as it is appended.
     pub(crate) producers: ProducerState,
+    /// What was appended since the start.
+    pub(crate) traffic: PartitionTraffic,
     /// Fires whenever `durable_end` or the phase changes.
     pub(crate) moved: Rc<Notify>,
 }
@@ -208,6 +211,7 @@ impl Partition {
             batches: VecDeque::new(),
             checksums: BlockChecksums::default(),
             producers: ProducerState::default(),
+            traffic: PartitionTraffic::default(),
             moved: Rc::new(Notify::new()),
         }
     }

@@ -116,6 +116,11 @@ pub(crate) fn plan(
 
 /// See [`crate::Store::read`].
 pub(crate) async fn execute(core: &Rc<Core>, plan: ReadPlan) -> Result<Vec<Bytes>, StorageError> {
+    match &plan.0 {
+        Kind::Memory(parts) if parts.is_empty() => {}
+        Kind::Memory(_) => core.meter.read_memory(),
+        Kind::Disk(_) => core.meter.read_disk(),
+    }
     let mut plan = plan;
     for _ in 0..REPLANS_MAX {
         let error = match &plan.0 {

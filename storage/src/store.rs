@@ -27,6 +27,7 @@ use crate::format::producers::ProducerSnapshot;
 use crate::handle::PartitionHandle;
 use crate::journal::{self, Journal, JournalFile, QueuedEntry};
 use crate::memory::reclaimer;
+use crate::meter::{PartitionTraffic, StoreMeasures};
 use crate::partition::{Partition, Phase, Segment};
 use crate::read::{self, ReadPlan};
 use crate::recover::journal_dir;
@@ -282,6 +283,8 @@ impl Store {
             let segment_bytes = partition.config.segment_bytes.min(SEGMENT_BYTES_LIMIT);
             partition.chunk_bytes_max = core.chunk_bytes_max();
             let placed = partition.append(header, batch, epoch, segment_bytes);
+            partition.traffic.bytes += batch.len() as u64;
+            partition.traffic.records += placed.end_offset.0 - placed.base_offset.0;
             core.dirty_changed(dirty, partition.dirty_bytes());
             core.cache_changed(cached, partition.cached_bytes());
             let entry_header = EntryHeader {
@@ -374,6 +377,14 @@ impl Store {
         Ok(self.0.partition(id)?.borrow().stored_bytes())
     }
 
+    /// What was appended to the partition since the start.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownPartition`].
+    pub fn traffic(&self, id: PartitionId) -> Result<PartitionTraffic, StorageError> {
+        Ok(self.0.partition(id)?.borrow().traffic)
+    }
+
     /// Whether the partition is open here.
     pub fn has_partition(&self, id: PartitionId) -> bool {
         self.0.partitions.borrow().contains_key(&id)
@@ -396,8 +407,14 @@ impl Store {
         let handle = self.0.partition(id)?;
         let partition = handle.borrow();
         read::check_range(&partition, from)?;
-        let is_end = from == partition.durable_end;
-        Ok(is_end || partition.cached_from(from, bytes_max, at_least_one, pieces).is_some())
+        if from == partition.durable_end {
+            return Ok(true);
+        }
+        let is_cached = partition.cached_from(from, bytes_max, at_least_one, pieces).is_some();
+        if is_cached {
+            self.0.meter.read_memory();
+        }
+        Ok(is_cached)
     }
 
     /// Decides what a read of up to `bytes_max` bytes from offset `from` will do. No I/O, no wait.
@@ -482,6 +499,11 @@ impl Store {
     /// Counters and levels.
     pub fn stats(&self) -> StoreStats {
         self.0.stats()
+    }
+
+    /// What was measured since the start.
+    pub fn measures(&self) -> StoreMeasures {
+        self.0.meter.measures()
     }
 
     /// Chunk memory that the cache has let go and replies on their way out still hold, in bytes.
