@@ -42,7 +42,7 @@ impl Accepting {
 async fn accept(state: Rc<ShardState>, listener: Rc<Listener>, language: Language) {
     while !state.stopping.is_set() {
         match listener.accept().await {
-            Ok((socket, peer)) => match state.connection_opened(peer.ip()) {
+            Ok((socket, peer)) => match state.connection_opened(peer.ip(), language) {
                 Some(open) => {
                     drop(state.shard.spawn(connection::serve(Rc::clone(&state), socket, peer, open, language)))
                 }

@@ -42,7 +42,7 @@ pub struct BrokerConfig {
     pub native: SocketAddr,
     /// Public address of the Kafka protocol; `None` to do without it.
     pub kafka: Option<SocketAddr>,
-    /// Address of the admin HTTP server: accepted, not bound yet.
+    /// Address of the admin HTTP server; `None` to do without it.
     pub admin: Option<SocketAddr>,
     /// Shards, each one thread with one ring.
     pub shards: u16,

@@ -14,12 +14,13 @@ use bytes::{Bytes, BytesMut};
 use ouzel_protocol::ErrorCode;
 use ouzel_protocol::native::{Api, FrameHeader, PROTOCOL_VERSION, error_frame};
 use ouzel_runtime::sync::{Event, Permit, Semaphore};
-use ouzel_runtime::{PeerProgress, Socket, counting, timeout_at};
+use ouzel_runtime::{Instant, PeerProgress, Socket, counting, timeout_at};
 
 use crate::frame_reader::{Fault, FrameReader};
 use crate::handlers;
 use crate::kafka::{self, InOrder, SessionSlot};
 use crate::limits;
+use crate::meter::Asked;
 use crate::producing::ProducingQueues;
 use crate::reply_queue::ReplyQueue;
 use crate::request::{AnswerBytes, Arrived, BodyPermits, Held, Request};
@@ -30,6 +31,8 @@ use crate::watch::{Receiving, Watch};
 pub(crate) struct Connection {
     pub(crate) state: Rc<ShardState>,
     pub(crate) peer: SocketAddr,
+    pub(crate) language: Language,
+    pub(crate) opened: Instant,
     /// What its client calls itself; nothing before it has said so.
     pub(crate) client: OnceCell<String>,
     pub(crate) replies: ReplyQueue,
@@ -82,9 +85,14 @@ impl Connection {
         &self.watch
     }
 
-    /// Whether any of its requests is not answered yet; one place is the reader's own.
+    /// Requests that are not answered yet; one place is the reader's own.
+    pub(crate) fn request_in_flight_count(&self) -> usize {
+        limits::CONNECTION_REQUEST_COUNT_MAX.saturating_sub(self.places.available() + 1)
+    }
+
+    /// Whether any of its requests is not answered yet.
     pub(crate) fn is_asking(&self) -> bool {
-        self.places.available() + 1 < limits::CONNECTION_REQUEST_COUNT_MAX
+        self.request_in_flight_count() > 0
     }
 
     /// How far the peer has come; nothing where the connection is gone.
@@ -128,6 +136,17 @@ pub(crate) enum Language {
     Kafka,
 }
 
+impl Language {
+    pub(crate) const ALL: [Self; 2] = [Self::Native, Self::Kafka];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Kafka => "kafka",
+        }
+    }
+}
+
 /// Serves a connection until it ends.
 pub(crate) async fn serve(
     state: Rc<ShardState>,
@@ -138,6 +157,8 @@ pub(crate) async fn serve(
 ) {
     let connection = Rc::new(Connection {
         peer,
+        language,
+        opened: state.shard.now(),
         client: OnceCell::new(),
         replies: ReplyQueue::default(),
         in_order: InOrder::default(),
@@ -155,7 +176,7 @@ pub(crate) async fn serve(
     let sender = {
         let connection = Rc::clone(&connection);
         state.shard.spawn(async move {
-            let sent = connection.replies.send(&connection.state.shard, &connection.socket, &connection.watch).await;
+            let sent = connection.replies.send(&connection, &connection.socket, &connection.watch).await;
             if let Err(fault) = sent {
                 connection.fail(&fault);
             }
@@ -268,15 +289,16 @@ async fn read_header(
     let place = connection.place().await;
     let Some(header) = frames.header(shard, &connection.watch).await? else { return Ok(None) };
     let started = shard.now();
-    connection.state.requests.count(header.api);
     if header.is_reply() {
         return Err(Fault::Protocol("a reply was sent as a request"));
     }
     if header.frame_bytes() > frame_bytes_max {
         return Err(Fault::TooLarge { got: header.frame_bytes(), max: frame_bytes_max });
     }
-    let held = Held::new(place, &connection.state);
-    Ok(Some((Arrived { header, started, received: started, held }, header.body_bytes())))
+    let mut held = Held::new(place, &connection.state, started);
+    held.asks(Asked::Native(header.api));
+    connection.state.meter.received(Language::Native, header.frame_bytes());
+    Ok(Some((Arrived { header, received: started, held }, header.body_bytes())))
 }
 
 /// A body and the memory it takes. What has begun to arrive gets memory for its beginning, and what has arrived that far

@@ -55,6 +55,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// There can be no thread for the admin server.
+    #[error("the admin server cannot start: {0}")]
+    Admin(#[source] io::Error),
     /// The disk has no room for the journal.
     #[error(
         "too little space in {path} for the journal: {needed} bytes are needed, {missing} are missing; free them or lower the journal's size"

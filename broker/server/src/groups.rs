@@ -54,6 +54,17 @@ pub(crate) enum Unavailable {
     Failed,
 }
 
+impl Unavailable {
+    /// The same for a person.
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Self::NotHere => "its coordinator is on another shard now, or begins to be",
+            Self::Loading => "its coordinator is reading its log",
+            Self::Failed => "its coordinator cannot read or write its log",
+        }
+    }
+}
+
 /// The coordinators of one shard.
 pub(crate) struct Groups {
     config: GroupConfig,
@@ -227,6 +238,11 @@ pub(crate) async fn serving_here(state: &Rc<ShardState>) -> Result<Vec<Coordinat
 fn begin_all(state: &Rc<ShardState>, topic: &Topic) -> Vec<CoordinatorRef> {
     let partitions = topic.indexed().map(|(partition, _)| PartitionRef { topic_id: topic.topic_id, partition });
     partitions.filter_map(|at| CoordinatorRef::begin(state, at).ok()).collect()
+}
+
+/// The coordinators that this shard has, in the order of their partitions, loaded or not.
+pub(crate) fn coordinators(state: &Rc<ShardState>) -> Vec<CoordinatorRef> {
+    state.groups.all().iter().map(|coordinator| CoordinatorRef::to(state, coordinator)).collect()
 }
 
 /// Begins to load every coordinator of this shard: members that were there before the start have a session's time from now.

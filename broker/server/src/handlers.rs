@@ -13,6 +13,7 @@ pub(crate) mod produce;
 mod topics;
 
 pub(crate) use fetch::Gathered;
+pub(crate) use groups::described as described_group;
 pub(crate) use metadata::advertised_host;
 pub(crate) use topics::{create_with_defaults, propose, statuses};
 

@@ -31,14 +31,16 @@ mod request;
 
 use std::rc::Rc;
 
-use ouzel_protocol::kafka::{ApiKey, HeaderError};
+use ouzel_protocol::kafka::{ApiKey, FRAME_LENGTH_BYTES, HeaderError};
 
-use crate::connection::{Connection, read_body};
+use crate::connection::{Connection, Language, read_body};
 use crate::frame_reader::{Fault, FrameReader};
+use crate::meter::Asked;
 use crate::request::Held;
 
 pub(crate) use fetch::SessionSlot;
 pub(crate) use in_order::InOrder;
+pub(crate) use request::native_name;
 use request::{KafkaRequest, Ticket};
 
 /// Reads and answers requests until the peer ends the connection.
@@ -53,22 +55,22 @@ pub(crate) async fn read_requests(connection: &Rc<Connection>, frames: &mut Fram
         if bytes > state.budget.frame_bytes_max {
             return Err(Fault::TooLarge { got: bytes, max: state.budget.frame_bytes_max });
         }
-        let mut held = Held::new(place, state);
+        let mut held = Held::new(place, state, state.shard.now());
+        state.meter.received(Language::Kafka, FRAME_LENGTH_BYTES + bytes);
         let (frame, permits) = read_body(connection, frames, bytes).await?;
         held.body = Some(permits);
         let request = match KafkaRequest::parse(connection, frame.freeze()) {
             Ok(request) => request,
             Err(HeaderError::UnknownVersion { api: ApiKey::ApiVersions, correlation_id, .. }) => {
+                held.asks(Asked::Kafka(ApiKey::ApiVersions));
                 // Whatever version it is, the answer tells which ones there are (KIP-511).
                 api_versions::answer_unknown(connection, correlation_id, held);
                 continue;
             }
             Err(error) => return Err(error.into()),
         };
+        held.asks(Asked::Kafka(request.api));
         let ticket = request.ticket(held);
-        if let Some(native) = request::native_name(request.api) {
-            state.requests.count(native);
-        }
         match request.api {
             // Awaited: the order of produce requests is fixed before the next frame is looked at.
             ApiKey::Produce => produce::dispatch(connection, request, ticket).await?,

@@ -4,7 +4,7 @@
 //! (`owner.rs`) and the metadata's (`topic_table.rs`). Senders live on the asking shard, inboxes on the asked one.
 //!
 //! Lanes are separate so that none starves another: produce (order matters, one message a turn), requests (short),
-//! parked (long polls), groups (members wait for each other), metadata and control. A request brings the slot for its own reply with it, and holds one of the
+//! parked (long polls), groups (members wait for each other), admin (questions of the admin server), metadata and control. A request brings the slot for its own reply with it, and holds one of the
 //! sender's credits until it is answered, so replies never queue and queues never overflow (rule T2). Calls go one way
 //! only: connection -> owner, connection -> metadata plane -> every shard; no lane waits for the lane that feeds it.
 
@@ -22,6 +22,7 @@ use ouzel_runtime::remote_oneshot::{self, Sender};
 use ouzel_runtime::sync::{Notify, Permit, Semaphore};
 use ouzel_runtime::{Inbox, Instant, Mailbox, Shard};
 
+use crate::admin::lane::AdminQuestion;
 use crate::groups::GroupCall;
 use crate::limits;
 use crate::metadata_plane::PlaneMessage;
@@ -251,6 +252,7 @@ pub(crate) struct ShardAddress {
     pub(crate) requests: Mailbox<ShardRequest>,
     pub(crate) parked: Mailbox<Parked>,
     pub(crate) groups: Mailbox<GroupCall>,
+    pub(crate) admin: Mailbox<AdminQuestion>,
     pub(crate) publish: Mailbox<Publish>,
     /// Only shard 0's is read.
     pub(crate) plane: Mailbox<PlaneMessage>,
@@ -263,6 +265,7 @@ pub(crate) struct ShardInboxes {
     pub(crate) requests: Inbox<ShardRequest>,
     pub(crate) parked: Inbox<Parked>,
     pub(crate) groups: Inbox<GroupCall>,
+    pub(crate) admin: Inbox<AdminQuestion>,
     pub(crate) publish: Inbox<Publish>,
     pub(crate) plane: Inbox<PlaneMessage>,
 }
@@ -284,15 +287,17 @@ pub(crate) fn open(shard: &Shard, shards: u16) -> (ShardAddress, ShardInboxes) {
     let (requests, requests_inbox) = shard.mailbox(limits::REQUEST_CREDIT_COUNT * peers);
     let (parked, parked_inbox) = shard.mailbox(limits::PARKED_CREDIT_COUNT * peers);
     let (groups, groups_inbox) = shard.mailbox(limits::GROUP_CREDIT_COUNT * peers);
+    let (admin, admin_inbox) = shard.mailbox(limits::ADMIN_LANE_COUNT_MAX);
     let (publish, publish_inbox) = shard.mailbox(limits::CONTROL_COUNT_MAX);
     let (plane, plane_inbox) = shard.mailbox(limits::PLANE_COUNT_MAX);
     (
-        ShardAddress { produce, requests, parked, groups, publish, plane },
+        ShardAddress { produce, requests, parked, groups, admin, publish, plane },
         ShardInboxes {
             produce: produce_inbox,
             requests: requests_inbox,
             parked: parked_inbox,
             groups: groups_inbox,
+            admin: admin_inbox,
             publish: publish_inbox,
             plane: plane_inbox,
         },

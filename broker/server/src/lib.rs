@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod admin;
 mod clean_mark;
 mod config;
 mod connection;
@@ -24,6 +25,7 @@ mod limits;
 mod listeners;
 mod memory;
 mod metadata_plane;
+mod meter;
 mod node;
 mod owner;
 mod process;

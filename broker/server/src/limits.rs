@@ -112,6 +112,35 @@ pub(crate) const CONTROL_COUNT_MAX: usize = 64;
 pub(crate) const PLANE_COUNT_MAX: usize = 1024;
 /// Producer ids that a shard takes at once: one change of the metadata for each this many producers.
 pub(crate) const PRODUCER_ID_BLOCK: u32 = 1000;
+/// Questions of the admin server that wait at one shard; more are refused at the asking side.
+pub(crate) const ADMIN_LANE_COUNT_MAX: usize = 32;
+/// The admin server waits so long for a shard before it says that it does not answer.
+pub(crate) const ADMIN_ANSWER_MS_MAX: u64 = 1_000;
+/// Partitions, groups or connections that a shard looks at for the admin server before other work has its turn: a fraction of
+/// a millisecond.
+pub(crate) const ADMIN_SLICE_COUNT: usize = 256;
+/// Connections of the admin server at once: for one more, the oldest that asks nothing is closed.
+pub(crate) const ADMIN_CONNECTION_COUNT_MAX: usize = 128;
+/// Requests that the admin server answers at once; more wait for their turn.
+pub(crate) const ADMIN_REQUEST_COUNT_MAX: usize = 8;
+/// A request to the admin server that is not answered by then is given up.
+pub(crate) const ADMIN_REQUEST_MS_MAX: u64 = 10_000;
+/// The header of a request to the admin server has so long to arrive, ...
+pub(crate) const ADMIN_HEADER_MS_MAX: u64 = 5_000;
+/// ... in so many bytes.
+pub(crate) const ADMIN_HEADER_BYTES_MAX: usize = 16 * 1024;
+/// A connection of the admin server ends after this, whatever it does.
+pub(crate) const ADMIN_CONNECTION_MS_MAX: u64 = 600_000;
+/// Topics that have series of their own; the others share one.
+pub(crate) const METRIC_TOPIC_COUNT_MAX: usize = 1_000;
+/// Groups that have series of their own.
+pub(crate) const METRIC_GROUP_COUNT_MAX: usize = 1_000;
+/// Partitions of groups that have series of their own.
+pub(crate) const METRIC_GROUP_PARTITION_COUNT_MAX: usize = 5_000;
+/// Groups of one coordinator that the admin server looks through; where there are more it only counts them.
+pub(crate) const ADMIN_COORDINATOR_GROUP_COUNT_MAX: usize = 10_000;
+/// Rows of one answer of the admin server: topics, groups, connections, offsets.
+pub(crate) const ADMIN_ROW_COUNT_MAX: usize = 10_000;
 /// Backlog of each listener.
 pub(crate) const LISTEN_BACKLOG: i32 = 1024;
 
@@ -124,3 +153,8 @@ const _: () = assert!(GROUP_SNAPSHOT_BUFFER_BYTES.is_multiple_of(ouzel_runtime::
 const _: () = assert!(GROUP_SNAPSHOT_SLICE_RECORDS <= GROUP_BATCH_RECORD_COUNT_MAX);
 const _: () = assert!(3 * GROUP_BATCH_BYTES_MAX < ouzel_protocol::limits::BATCH_BYTES_MAX);
 const _: () = assert!(REQUEST_CREDIT_COUNT >= CONNECTION_REQUEST_COUNT_MAX);
+// Each request of the admin server has one question at a shard at once, and those that were given up leave room.
+const _: () = assert!(2 * ADMIN_REQUEST_COUNT_MAX <= ADMIN_LANE_COUNT_MAX);
+// A request asks up to three times in a row.
+const _: () = assert!(3 * ADMIN_ANSWER_MS_MAX < ADMIN_REQUEST_MS_MAX);
+const _: () = assert!(METRIC_GROUP_PARTITION_COUNT_MAX <= ADMIN_ROW_COUNT_MAX);

@@ -20,7 +20,7 @@ pub struct Addresses {
     pub shards: Vec<SocketAddr>,
     /// Public address of the Kafka protocol.
     pub kafka: Option<SocketAddr>,
-    /// Address of the admin HTTP server; not bound yet.
+    /// Address of the admin HTTP server.
     pub admin: Option<SocketAddr>,
 }
 
@@ -33,8 +33,17 @@ pub(crate) struct ShardListeners {
     pub(crate) kafka: Vec<TcpListener>,
 }
 
+/// What was bound.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) addresses: Addresses,
+    pub(crate) shards: Vec<ShardListeners>,
+    /// The admin server's.
+    pub(crate) admin: Option<TcpListener>,
+}
+
 /// Binds everything, or says what is in the way.
-pub(crate) fn bind(config: &BrokerConfig) -> Result<(Addresses, Vec<ShardListeners>), StartError> {
+pub(crate) fn bind(config: &BrokerConfig) -> Result<Bound, StartError> {
     let wanted = config.native;
     let (native, public) = shared("native", wanted, config.shards)?;
     let mut kafka = None;
@@ -60,7 +69,16 @@ pub(crate) fn bind(config: &BrokerConfig) -> Result<(Addresses, Vec<ShardListene
         let kafka = kafka_listeners.next().unwrap_or_default();
         listeners.push(ShardListeners { public, own, kafka });
     }
-    Ok((Addresses { native, shards, kafka, admin: None }, listeners))
+    let admin =
+        config.admin.map(|wanted| listen("admin", wanted, false).map(|listener| (listener, wanted))).transpose()?;
+    let (admin, address) = match admin {
+        Some((listener, wanted)) => {
+            let address = local("admin", &listener, wanted)?;
+            (Some(listener), Some(address))
+        }
+        None => (None, None),
+    };
+    Ok(Bound { addresses: Addresses { native, shards, kafka, admin: address }, shards: listeners, admin })
 }
 
 /// The loopback address of the other family, on the same port.
@@ -128,7 +146,7 @@ mod tests {
 
     #[test]
     fn port_zero_gives_one_public_port_and_one_port_a_shard() {
-        let (addresses, listeners) = bind(&config(0)).expect("ephemeral ports are free");
+        let Bound { addresses, shards: listeners, .. } = bind(&config(0)).expect("ephemeral ports are free");
         assert_eq!((addresses.shards.len(), listeners.len()), (3, 3));
         for (listeners, own) in listeners.iter().zip(&addresses.shards) {
             assert_eq!(listeners.public.local_addr().expect("bound"), addresses.native);
@@ -139,8 +157,11 @@ mod tests {
 
     #[test]
     fn a_public_port_that_another_broker_shares_is_in_use_all_the_same() {
-        let (addresses, _listeners) = bind(&config(0)).expect("ephemeral ports are free");
-        let refusal = bind(&config(addresses.native.port())).expect_err("the port is taken");
+        let bound = bind(&config(0)).expect("ephemeral ports are free");
+        let refusal = bind(&config(bound.addresses.native.port())).expect_err("the port is taken");
         assert!(matches!(refusal, StartError::PortInUse { .. }), "{refusal}");
+        let admin = Some(bound.addresses.native);
+        let refusal = bind(&BrokerConfig { admin, ..config(0) }).expect_err("the port is taken");
+        assert!(refusal.to_string().starts_with("admin address"), "{refusal}");
     }
 }

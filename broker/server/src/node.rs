@@ -1,7 +1,7 @@
 //! A broker from the outside: start, addresses, stop. Owns the shards' threads and drives them through the steps of a
 //! start and of a stop, in order; knows nothing of requests. Runs on the thread that called it, which then only waits.
 //!
-//! Start: settings -> probe -> lock -> ports -> one thread a shard -> shard 0 recovers -> every shard opens its store ->
+//! Start: settings -> probe -> lock -> ports -> the admin server -> one thread a shard -> shard 0 recovers -> every shard opens its store ->
 //! shard 0 commits `NodeStarted` (the switch to the new journals, which raises every epoch) -> every shard serves. A
 //! failure anywhere ends the threads and leaves what was durable as it was.
 
@@ -12,11 +12,12 @@ use std::thread::JoinHandle;
 use ouzel_protocol::{Incarnation, ShardIndex};
 use ouzel_runtime::{Mailbox, RunConfig, Signals, probe};
 
+use crate::admin::AdminServer;
 use crate::config::{BrokerConfig, RECV_BUFFER_BYTES};
 use crate::data_dir::DataDir;
 use crate::error::{StartError, StopError};
 use crate::lanes::ShardUp;
-use crate::listeners::{self, Addresses, ShardListeners};
+use crate::listeners::{self, Addresses, Bound, ShardListeners};
 use crate::pulse::Pulse;
 use crate::recovery::{NodeRecovered, RecoverySummary};
 use crate::shard::{self, Control, Serving, ShardSetup, ask};
@@ -37,6 +38,7 @@ pub struct RunningBroker {
     /// Shards that have ended, each once.
     exits: mpsc::Receiver<u16>,
     data_dir: DataDir,
+    admin: Option<AdminServer>,
 }
 
 #[derive(Debug)]
@@ -83,15 +85,22 @@ impl Broker {
         for warning in &report.warnings {
             tracing::warn!(%warning, "host");
         }
-        let (addresses, listeners) = listeners::bind(&config)?;
+        let Bound { addresses, shards: listeners, admin } = listeners::bind(&config)?;
+        let admin = admin
+            .map(|listener| AdminServer::start(listener, config.node, addresses.clone()))
+            .transpose()
+            .map_err(StartError::Admin)?;
         let (exit, exits) = mpsc::channel();
         let mut shards = spawn_shards(&config, report.open_files_max, &exit)?;
         drop(exit);
         let addresses = Arc::new(addresses);
         match bring_up(&shards, listeners, &addresses) {
             Ok((summary, incarnation)) => {
+                if let Some(admin) = &admin {
+                    admin.serving(shards.iter().map(|(up, _)| up.address.clone()).collect());
+                }
                 let shards = shards.into_iter().map(|(_, shard)| shard).collect();
-                Ok(RunningBroker { shards, addresses, summary, incarnation, exits, data_dir })
+                Ok(RunningBroker { shards, addresses, summary, incarnation, exits, data_dir, admin })
             }
             Err(error) => {
                 // A shard whose control is gone ends by itself.
@@ -222,6 +231,9 @@ impl RunningBroker {
     /// The first thing that went wrong; all shards are stopped all the same.
     pub fn stop(self) -> Result<(), StopError> {
         let mut outcome = Ok(());
+        if let Some(admin) = &self.admin {
+            admin.stopping();
+        }
         // All shards drain before any closes: a request of one may wait for another.
         let draining: Vec<_> = self
             .shards

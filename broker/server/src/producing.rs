@@ -38,7 +38,6 @@ pub(crate) struct Producing {
     pub(crate) header: FrameHeader,
     pub(crate) acks: i8,
     pub(crate) wants_timings: bool,
-    pub(crate) started: Instant,
     pub(crate) received: Instant,
     pub(crate) rows: Vec<Row>,
     pub(crate) held: Held,
@@ -126,14 +125,16 @@ async fn serve(connection: &Rc<Connection>, level: Durability) {
 
 /// Queues the reply to a request all of whose outcomes are final. Returns its rows.
 fn answer(connection: &Rc<Connection>, request: Producing) -> Vec<Row> {
-    let Producing { header, acks, wants_timings, started, received, rows, held } = request;
+    let Producing { header, acks, wants_timings, received, rows, mut held } = request;
+    let started = held.started;
+    let outcomes = rows.iter().map(|row| &row.outcome);
+    held.committed = connection.state.meter.produced((started, received), false, outcomes.clone());
     if acks == 0 {
         if let Some(refused) = rows.iter().map(|row| row.outcome.error).find(|error| !error.is_none()) {
             connection.fail(&Fault::Unacknowledged(refused));
         }
         return rows;
     }
-    let outcomes = rows.iter().map(|row| &row.outcome);
     let timings = wants_timings.then(|| stage_timings(started, received, outcomes));
     connection.reply_with(held, |out| {
         append_reply(out, Api::Produce, header.correlation, |out| {

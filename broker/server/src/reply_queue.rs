@@ -7,11 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use ouzel_runtime::sync::Notify;
-use ouzel_runtime::{Outgoing, Shard, Socket};
+use ouzel_runtime::{Outgoing, Socket};
 
+use crate::connection::Connection;
 use crate::frame_reader::Fault;
 use crate::limits::{MESSAGE_BYTES_MAX, MESSAGE_PART_COUNT_MAX, MESSAGE_SPARE_BYTES};
 use crate::request::Held;
+use crate::shard::ShardState;
 use crate::watch::Watch;
 
 /// Replies that go out together.
@@ -66,16 +68,21 @@ impl ReplyQueue {
     }
 
     /// Sends replies until the queue is closed or the peer is gone; one that does not take them is the watch's business.
-    pub(crate) async fn send(&self, shard: &Shard, socket: &Socket, watch: &Watch) -> Result<(), Fault> {
+    pub(crate) async fn send(&self, connection: &Connection, socket: &Socket, watch: &Watch) -> Result<(), Fault> {
+        let ShardState { shard, meter, .. } = &*connection.state;
         while !self.is_closed.get() {
             let Some(Message { outgoing, mut held }) = self.take() else {
                 self.changed.notified().await;
                 continue;
             };
-            watch.sending(Some((shard.now(), outgoing.len())));
+            let bytes = outgoing.len();
+            watch.sending(Some((shard.now(), bytes)));
             let (sent, mut outgoing) = socket.send_outgoing(outgoing).await;
             sent?;
             watch.sending(None);
+            meter.sent(connection.language, bytes);
+            let now = shard.now();
+            held.iter().for_each(|held| held.answered(now));
             held.clear();
             outgoing.clear(MESSAGE_SPARE_BYTES);
             self.spare.replace(Some(Message { outgoing, held }));

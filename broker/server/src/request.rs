@@ -8,24 +8,53 @@ use ouzel_protocol::native::FrameHeader;
 use ouzel_runtime::Instant;
 use ouzel_runtime::sync::Permit;
 
+use crate::meter::Asked;
 use crate::shard::{RequestInFlight, ShardState};
 
 /// What a request holds until its reply is sent; dropping it gives everything back.
 pub(crate) struct Held {
     /// Its place among the connection's requests in flight, and among the shard's.
     pub(crate) _place: Permit,
-    pub(crate) _in_flight: RequestInFlight,
+    pub(crate) in_flight: RequestInFlight,
     /// Bytes of its body, of the connection's and of the shard's budget. Given back earlier where the body is.
     pub(crate) body: Option<BodyPermits>,
     /// Bytes of its reply's records, of the connection's and of the shard's budget.
     pub(crate) records: Option<(Permit, Permit)>,
     /// The bytes of its reply without records.
     pub(crate) _answer: Option<AnswerBytes>,
+    /// What was asked, once that is known.
+    pub(crate) asked: Option<Asked>,
+    /// When its first bytes were read.
+    pub(crate) started: Instant,
+    /// When the last of its batches was at its level.
+    pub(crate) committed: Option<Instant>,
 }
 
 impl Held {
-    pub(crate) fn new(place: Permit, state: &Rc<ShardState>) -> Self {
-        Self { _place: place, _in_flight: state.request_taken(), body: None, records: None, _answer: None }
+    pub(crate) fn new(place: Permit, state: &Rc<ShardState>, started: Instant) -> Self {
+        Self {
+            _place: place,
+            in_flight: state.request_taken(),
+            body: None,
+            records: None,
+            _answer: None,
+            asked: None,
+            started,
+            committed: None,
+        }
+    }
+
+    /// It is known what is asked.
+    pub(crate) fn asks(&mut self, asked: Asked) {
+        self.asked = Some(asked);
+        self.in_flight.state().meter.taken(asked);
+    }
+
+    /// Its reply is with the kernel since `now`.
+    pub(crate) fn answered(&self, now: Instant) {
+        if let Some(asked) = self.asked {
+            self.in_flight.state().meter.answered(asked, self.started, self.committed, now);
+        }
     }
 }
 
@@ -58,9 +87,7 @@ impl Drop for AnswerBytes {
 /// A whole request but for its body, which is still where it was received.
 pub(crate) struct Arrived {
     pub(crate) header: FrameHeader,
-    /// When its header was read.
-    pub(crate) started: Instant,
-    /// When its last byte was.
+    /// When its last byte was read.
     pub(crate) received: Instant,
     pub(crate) held: Held,
 }
@@ -68,8 +95,8 @@ pub(crate) struct Arrived {
 impl Arrived {
     /// The request with its body in memory of its own.
     pub(crate) fn with_body(self, body: Bytes) -> Request {
-        let Self { header, started, received, held } = self;
-        Request { header, body, started, received, held }
+        let Self { header, received, held } = self;
+        Request { header, body, received, held }
     }
 }
 
@@ -77,9 +104,7 @@ impl Arrived {
 pub(crate) struct Request {
     pub(crate) header: FrameHeader,
     pub(crate) body: Bytes,
-    /// When its header was read.
-    pub(crate) started: Instant,
-    /// When its last byte was.
+    /// When its last byte was read.
     pub(crate) received: Instant,
     pub(crate) held: Held,
 }

@@ -4,6 +4,8 @@
 //! budgets, the connections. One thread, one ring, no locks. The thread that starts the broker drives each shard through
 //! `Control`, one step after another; the steps of all shards together are `node.rs`.
 
+mod in_flight;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,7 +25,7 @@ use ouzel_runtime::{Instant, Mailbox, Shard, timeout_at};
 use ouzel_storage::{PartitionConfig, RecoveredPartition, StorageError, Store, StoreConfig};
 
 use crate::config::{BrokerConfig, ConnectionBudget, PeerLimits, TopicDefaults};
-use crate::connection::Connection;
+use crate::connection::{Connection, Language};
 use crate::connection_count::ConnectionCount;
 use crate::error::StartError;
 use crate::groups::{self, Groups};
@@ -34,12 +36,13 @@ use crate::limits;
 use crate::listeners::{Addresses, ShardListeners};
 use crate::memory::ConnectionMemory;
 use crate::metadata_plane::MetadataPlane;
+use crate::meter::Meter;
 use crate::producer_ids::ProducerIds;
 use crate::recovery::{self, NodeRecovered};
-use crate::shard_status::RequestCounts;
 use crate::spare_bodies::SpareBodies;
 use crate::topic_table::TopicTable;
-use crate::{accept, join, owner, pulse, watch};
+use crate::{accept, admin, join, owner, pulse, watch};
+pub(crate) use in_flight::{ConnectionOpen, RequestInFlight};
 
 /// What the thread that starts and stops the broker asks of a shard, in this order; each is answered once.
 #[derive(Debug)]
@@ -137,8 +140,8 @@ pub(crate) struct ShardState {
     /// Set when the broker stops: nothing new is appended, long polls end.
     pub(crate) stopping: Event,
     pub(crate) serving_since: Instant,
-    /// Requests taken since then.
-    pub(crate) requests: RequestCounts,
+    /// What was measured since then.
+    pub(crate) meter: Meter,
     requests_in_flight: Cell<usize>,
     idle: Notify,
     count: ConnectionCount,
@@ -176,17 +179,19 @@ impl ShardState {
         if is_counted {
             self.requests_in_flight.set(self.requests_in_flight.get() + 1);
         }
-        RequestInFlight { state: Rc::clone(self), is_counted }
+        RequestInFlight::new(self, is_counted)
     }
 
     /// Counts a connection in until the guard is dropped; `None` when there are too many.
-    pub(crate) fn connection_opened(self: &Rc<Self>, source: IpAddr) -> Option<ConnectionOpen> {
+    pub(crate) fn connection_opened(self: &Rc<Self>, source: IpAddr, language: Language) -> Option<ConnectionOpen> {
         if !self.count.enter(self.index.0, source) {
+            self.meter.connection_refused();
             return None;
         }
+        self.meter.connection_opened(language);
         let id = self.next_connection.replace(self.next_connection.get() + 1);
         self.connections.borrow_mut().insert(id, None);
-        Some(ConnectionOpen { state: Rc::clone(self), id, source })
+        Some(ConnectionOpen::new(self, id, source, language))
     }
 
     /// The connections that are served now.
@@ -219,47 +224,6 @@ impl ShardState {
         while !self.connections.borrow().is_empty() {
             self.idle.notified().await;
         }
-    }
-}
-
-/// A request that is not answered yet.
-pub(crate) struct RequestInFlight {
-    state: Rc<ShardState>,
-    is_counted: bool,
-}
-
-impl Drop for RequestInFlight {
-    fn drop(&mut self) {
-        if !self.is_counted {
-            return;
-        }
-        self.state.requests_in_flight.set(self.state.requests_in_flight.get() - 1);
-        if self.state.requests_in_flight.get() == 0 {
-            self.state.idle.notify_all();
-        }
-    }
-}
-
-/// A connection that is not closed yet.
-pub(crate) struct ConnectionOpen {
-    state: Rc<ShardState>,
-    id: u64,
-    source: IpAddr,
-}
-
-impl ConnectionOpen {
-    /// The connection that is open, for those who look at all of them.
-    pub(crate) fn serves(&self, connection: &Rc<Connection>) {
-        self.state.connections.borrow_mut().insert(self.id, Some(Rc::clone(connection)));
-    }
-}
-
-impl Drop for ConnectionOpen {
-    fn drop(&mut self) {
-        let connection = self.state.connections.borrow_mut().remove(&self.id);
-        drop(connection);
-        self.state.count.leave(self.source);
-        self.state.idle.notify_all();
     }
 }
 
@@ -419,7 +383,7 @@ impl Life {
             answering: Semaphore::new(limits::ANSWERING_COUNT_MAX),
             stopping: Event::new(),
             serving_since: self.shard.now(),
-            requests: RequestCounts::default(),
+            meter: Meter::default(),
             requests_in_flight: Cell::new(0),
             idle: Notify::new(),
             count: ConnectionCount::new(Arc::clone(&self.setup.connections), self.setup.limits),
@@ -427,12 +391,13 @@ impl Life {
             next_connection: Cell::new(0),
         });
         state.store.begin();
-        let ShardInboxes { produce, requests, parked, groups, publish, plane } = inboxes;
+        let ShardInboxes { produce, requests, parked, groups, admin, publish, plane } = inboxes;
         self.spawn_vital(&state, "produce lane", owner::produce_lane(Rc::clone(&state), produce));
         self.spawn_vital(&state, "request lane", owner::request_lane(Rc::clone(&state), requests));
         self.spawn_vital(&state, "lane of long polls", owner::parked_lane(Rc::clone(&state), parked));
         self.spawn_vital(&state, "group lane", groups::group_lane(Rc::clone(&state), groups));
         self.spawn_vital(&state, "clock of groups", groups::clock(Rc::clone(&state)));
+        self.spawn_vital(&state, "admin lane", admin::lane::serve(Rc::clone(&state), admin));
         self.spawn_vital(&state, "publish lane", owner::publish_lane(Rc::clone(&state), publish));
         self.spawn_vital(&state, "watch", watch::watchman(Rc::clone(&state)));
         for peer in 0..state.peers.len() {

@@ -1,33 +1,11 @@
-//! What a shard says of itself: its state in a word and its counters by name. Reads counters that others keep; counts
-//! requests by api, which nobody else does. Lives on every shard.
-
-use std::cell::Cell;
+//! What a shard says of itself: its state in a word and its counters by name. Reads counters that others keep. Lives on every
+//! shard.
 
 use ouzel_protocol::ShardIndex;
-use ouzel_protocol::native::{Api, Counter, DescribedShard, counters};
+use ouzel_protocol::native::{Counter, DescribedShard, counters};
 use ouzel_storage::StoreStats;
 
 use crate::shard::ShardState;
-
-/// Requests taken since the start, by api.
-#[derive(Debug, Default)]
-pub(crate) struct RequestCounts([Cell<u64>; Api::ALL.len()]);
-
-impl RequestCounts {
-    /// Counts one request.
-    pub(crate) fn count(&self, api: Api) {
-        let place = Api::ALL.iter().position(|known| *known == api).and_then(|index| self.0.get(index));
-        if let Some(count) = place {
-            count.set(count.get() + 1);
-        }
-    }
-
-    /// The apis that were asked for, with how often.
-    fn counters(&self) -> impl Iterator<Item = Counter> {
-        let counted = Api::ALL.iter().zip(&self.0).filter(|(_, count)| count.get() > 0);
-        counted.map(|(api, count)| Counter::new(format!("{}{}", counters::REQUESTS_PREFIX, api.name()), count.get()))
-    }
-}
 
 /// Milliseconds since the shard began to serve.
 pub(crate) fn uptime_ms(state: &ShardState) -> u64 {
@@ -71,7 +49,7 @@ pub(crate) fn describe(state: &ShardState) -> DescribedShard {
         (counters::REQUESTS_IN_FLIGHT, state.request_in_flight_count() as u64),
     ];
     let mut counters: Vec<Counter> = named.into_iter().map(|(name, value)| Counter::new(name, value)).collect();
-    counters.extend(state.requests.counters());
+    counters.extend(state.meter.counters());
     DescribedShard { shard: state.index, state: word.to_owned(), reason, counters }
 }
 
@@ -82,20 +60,5 @@ pub(crate) fn gone(shard: ShardIndex) -> DescribedShard {
         state: "gone".to_owned(),
         reason: "the shard does not run".to_owned(),
         counters: Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_are_counted_under_the_name_of_their_api() {
-        let counts = RequestCounts::default();
-        counts.count(Api::Produce);
-        counts.count(Api::Fetch);
-        counts.count(Api::Produce);
-        let counted: Vec<Counter> = counts.counters().collect();
-        assert_eq!(counted, [Counter::new("requests.produce", 2), Counter::new("requests.fetch", 1)]);
     }
 }

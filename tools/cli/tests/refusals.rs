@@ -84,7 +84,8 @@ fn a_directory_that_cannot_be_used_is_refused() {
 fn too_little_space_for_the_journal_is_refused() {
     let directory = directory();
     let data_dir = directory.path().to_str().expect("path");
-    let words = ["serve", "--data-dir", data_dir, "--native", "127.0.0.1:0", "--set", "journal.bytes.max=4096TiB"];
+    let words = ["serve", "--data-dir", data_dir, "--native", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let words = [&words[..], &["--set", "journal.bytes.max=4096TiB"]].concat();
     assert_refused(&run(&words), &[data_dir, "space"]);
 }
 

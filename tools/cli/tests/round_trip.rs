@@ -23,7 +23,11 @@ fn what_is_produced_is_consumed_and_described() {
     let directory = directory();
     let broker = Broker::start(directory.path(), &["--shards", "2"]);
     assert!(broker.ready.starts_with("ouzel ready kafka=127.0.0.1:"), "{}", broker.ready);
-    assert!(broker.ready.ends_with(&format!(" native={} admin=- shards=2", broker.native)), "{}", broker.ready);
+    assert!(
+        broker.ready.ends_with(&format!(" native={} admin={} shards=2", broker.native, broker.admin)),
+        "{}",
+        broker.ready
+    );
     broker.stdout(&["topic", "create", "orders", "--partitions", "6"]);
     stdout_of(&broker.produce(&["orders"], &numbers(20_000)));
     let text = broker.stdout(&["consume", "orders", "--from", "earliest", "--count", "20000"]);

@@ -24,15 +24,16 @@ struct Logged {
 
 impl Logged {
     fn start(data_dir: &Path) -> Logged {
-        let mut child = ouzel(&["serve", "--native", "127.0.0.1:0", "--kafka", "127.0.0.1:0"])
-            .args(["--shards", "1", "--log-level", "info"])
-            .args(["--set", "journal.bytes.max=32MiB", "--set", "memory.bytes.max=64MiB"])
-            .arg("--data-dir")
-            .arg(data_dir)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the broker starts");
+        let mut child =
+            ouzel(&["serve", "--native", "127.0.0.1:0", "--kafka", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+                .args(["--shards", "1", "--log-level", "info"])
+                .args(["--set", "journal.bytes.max=32MiB", "--set", "memory.bytes.max=64MiB"])
+                .arg("--data-dir")
+                .arg(data_dir)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the broker starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout"));
         let mut ready = String::new();
         stdout.read_line(&mut ready).expect("a ready line");

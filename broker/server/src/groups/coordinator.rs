@@ -73,7 +73,7 @@ impl CoordinatorRef {
     }
 
     /// The partition that it is of.
-    pub(super) fn partition(&self) -> PartitionRef {
+    pub(crate) fn partition(&self) -> PartitionRef {
         self.coordinator.at
     }
 
@@ -249,6 +249,18 @@ impl CoordinatorRef {
             settled.await.map_err(|_| Unavailable::Failed)?;
         }
         Ok(answer)
+    }
+
+    /// What the groups are right now, changes that are not durable yet among them: for those who only watch.
+    ///
+    /// # Errors
+    /// The log is not read yet or cannot be.
+    pub(crate) fn look<R>(&self, question: impl FnOnce(&GroupCoordinator) -> R) -> Result<R, Unavailable> {
+        match &*self.coordinator.phase.borrow() {
+            Phase::Serving(serving) => Ok(question(&serving.groups)),
+            Phase::Loading => Err(Unavailable::Loading),
+            Phase::Gone => Err(Unavailable::Failed),
+        }
     }
 
     /// Does what is due; returns when something is next.

@@ -70,6 +70,7 @@ pub(crate) fn answer_at_once(
     let Arrived { header, mut held, .. } = arrived;
     held.body = None;
     held.records = Some(trim((of_connection, of_shard), used));
+    gathered.rows.iter().for_each(|row| state.meter.read(row.topic_id, row.records_bytes));
     connection.replies.push(|out| {
         out.write(|out| append_fetch_reply(out, header.correlation, gathered.rows.iter().copied()));
         gathered.pieces.drain(..).for_each(|piece| out.share(piece));
@@ -171,6 +172,8 @@ pub(crate) async fn collect<Row: AsRef<ReadRow>>(
         // Woken without anything new: the log is poisoned or closing, and waiting on would only spin.
         let is_futile = marks == seen;
         if is_over || is_futile || is_enough(rows, &outcomes, bytes_min) {
+            let read = rows.iter().map(|row| row.as_ref().at.topic_id).zip(&outcomes);
+            read.for_each(|(topic_id, outcome)| state.meter.read(topic_id, outcome.bytes()));
             return (outcomes, permits);
         }
         drop((outcomes, permits));
@@ -250,6 +253,7 @@ async fn read_from(
     if shard == state.index {
         return owner::read(state, &rows, bytes_max, at_least_one).await;
     }
+    state.meter.hopped();
     let (version, count) = (state.topics.version(), rows.len());
     let question = |reply| ShardRequest::Read { version, rows, bytes_max, at_least_one, reply };
     let answer = state.peer(shard).ask(question).await;

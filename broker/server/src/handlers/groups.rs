@@ -26,6 +26,8 @@ use crate::handlers::refresh;
 use crate::request::Request;
 use crate::shard::ShardState;
 
+pub(crate) use describe::described;
+
 /// Why a request about a group is refused as a whole.
 pub(super) struct Refusal {
     error: ErrorCode,

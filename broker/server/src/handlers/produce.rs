@@ -120,11 +120,11 @@ pub(crate) fn dispatch_at_once(
     targets.clear();
     let appended = state.shard.now();
     rows.iter_mut().for_each(|row| row.outcome = row.outcome.appended_at(appended));
-    let Arrived { header, started, received, mut held } = arrived;
+    let Arrived { header, received, mut held } = arrived;
     // The batches were copied: the body's memory is free again.
     held.body = None;
     let (acks, wants_timings) = (produce.acks, produce.timings);
-    connection.producing.push(connection, Producing { header, acks, wants_timings, started, received, rows, held });
+    connection.producing.push(connection, Producing { header, acks, wants_timings, received, rows, held });
     Ok(None)
 }
 
@@ -133,7 +133,8 @@ pub(crate) fn dispatch_at_once(
 /// # Errors
 /// The body is not a produce request: the connection ends.
 pub(crate) async fn dispatch(connection: &Rc<Connection>, request: Request) -> Result<(), Fault> {
-    let Request { header, body, started, received, mut held } = request;
+    let Request { header, body, received, mut held } = request;
+    let started = held.started;
     let produce = ProduceRequest::decode(body)?;
     let (acks, wants_timings) = (produce.acks, produce.timings);
     let batches = produce.partitions.into_iter().map(|row| Batch {
@@ -148,7 +149,9 @@ pub(crate) async fn dispatch(connection: &Rc<Connection>, request: Request) -> R
     }
     let connection = Rc::clone(connection);
     connection.state.shard.clone().spawn(async move {
-        let (rows, outcomes) = produced(&connection.state, pending).await;
+        let times = (started, received);
+        let Produced { rows, outcomes, committed } = produced(&connection.state, pending, times).await;
+        held.committed = committed;
         if acks == 0 {
             if let Some(refused) = outcomes.iter().find(|outcome| !outcome.error.is_none()) {
                 connection.fail(&Fault::Unacknowledged(refused.error));
@@ -217,6 +220,7 @@ pub(crate) async fn dispatch_batches(
             local = (indices, batches);
         } else {
             let (reply, answer) = remote_oneshot::channel();
+            state.meter.hopped();
             state.peer(shard).dispatch(ProducePart { rows: batches, reply });
             remote.push((indices, answer));
         }
@@ -254,9 +258,18 @@ fn check(
     if header.is_transactional() { Err(ErrorCode::InvalidRecord) } else { Ok(header) }
 }
 
-/// Waits until every batch is at its level or refused.
-pub(crate) async fn produced(state: &ShardState, pending: Pending) -> (Vec<PartitionRef>, Vec<AppendOutcome>) {
+/// A produce request after its second moment; outcomes are those of its rows.
+pub(crate) struct Produced {
+    pub(crate) rows: Vec<PartitionRef>,
+    pub(crate) outcomes: Vec<AppendOutcome>,
+    /// When the last batch was at its level.
+    pub(crate) committed: Option<Instant>,
+}
+
+/// Waits until every batch is at its level or refused, and measures where the time since `started` and `received` went.
+pub(crate) async fn produced(state: &ShardState, pending: Pending, times: (Instant, Instant)) -> Produced {
     let Pending { rows, mut outcomes, stamps, local: (indices, dispatched), remote } = pending;
+    let has_hopped = !remote.is_empty();
     let mut place = |indices: Vec<usize>, answers: Vec<AppendOutcome>| {
         for (index, answer) in indices.into_iter().zip(answers) {
             if let Some(outcome) = outcomes.get_mut(index) {
@@ -273,8 +286,10 @@ pub(crate) async fn produced(state: &ShardState, pending: Pending) -> (Vec<Parti
         place(indices, answers);
     }
     let settled = outcomes.into_iter().map(|outcome| outcome.expect("every row was refused or appended"));
-    let outcomes = settled.zip(stamps).map(|(outcome, log_append_ms)| AppendOutcome { log_append_ms, ..outcome });
-    (rows, outcomes.collect())
+    let stamped = settled.zip(stamps).map(|(outcome, log_append_ms)| AppendOutcome { log_append_ms, ..outcome });
+    let outcomes: Vec<AppendOutcome> = stamped.collect();
+    let committed = state.meter.produced(times, has_hopped, outcomes.iter());
+    Produced { rows, outcomes, committed }
 }
 
 /// A row of the reply.

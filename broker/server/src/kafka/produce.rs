@@ -17,7 +17,7 @@ use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
 use crate::groups::OFFSETS_TOPIC;
-use crate::handlers::produce::{Batch, dispatch_batches, produced};
+use crate::handlers::produce::{Batch, Produced, dispatch_batches, produced};
 use crate::lanes::AppendOutcome;
 
 /// How far a record's time may be ahead of the broker's, in milliseconds: Kafka's `message.timestamp.after.max.ms`. Records of the
@@ -31,7 +31,11 @@ const ACKS: [i16; 3] = [-1, 0, 1];
 ///
 /// # Errors
 /// The body is not a produce request: the connection ends.
-pub(crate) async fn dispatch(connection: &Rc<Connection>, request: KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
+pub(crate) async fn dispatch(
+    connection: &Rc<Connection>,
+    request: KafkaRequest,
+    mut ticket: Ticket,
+) -> Result<(), Fault> {
     let produce: ProduceRequest<'_> = request.message()?;
     let state = &connection.state;
     names::look_up(state, produce.topic_data.iter().map(|topic| topic.name)).await;
@@ -69,7 +73,9 @@ pub(crate) async fn dispatch(connection: &Rc<Connection>, request: KafkaRequest,
     let pending = dispatch_batches(state, batches, check).await;
     let connection = Rc::clone(connection);
     connection.state.shard.clone().spawn(async move {
-        let (_, outcomes) = produced(&connection.state, pending).await;
+        let times = (ticket.held.started, request.received);
+        let Produced { outcomes, committed, .. } = produced(&connection.state, pending, times).await;
+        ticket.held.committed = committed;
         if let Err(fault) = answer(&connection, &request, ticket, acks, &outcomes) {
             connection.fail(&fault);
         }

@@ -2,6 +2,7 @@
 //! over `std` sockets that speaks real frames. Each test crate uses a part of it.
 #![allow(dead_code, unreachable_pub, reason = "a module of several test crates, each of which uses a part of it")]
 
+pub mod http;
 pub mod kafka;
 pub mod log;
 pub mod scene;

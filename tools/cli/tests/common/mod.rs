@@ -82,27 +82,31 @@ pub(crate) struct Broker {
     data_dir: PathBuf,
     pub(crate) ready: String,
     pub(crate) native: String,
+    pub(crate) admin: String,
 }
 
 impl Broker {
     /// Starts a broker on free ports and waits for its ready line.
     pub(crate) fn start(data_dir: &Path, words: &[&str]) -> Broker {
-        let mut child = ouzel(&["serve", "--native", "127.0.0.1:0", "--kafka", "127.0.0.1:0"])
-            .args(["--log-level", "error", "--stop-with-stdin"])
-            .arg("--data-dir")
-            .arg(data_dir)
-            .args(SMALL)
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the broker starts");
+        let mut child =
+            ouzel(&["serve", "--native", "127.0.0.1:0", "--kafka", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+                .args(["--log-level", "error", "--stop-with-stdin"])
+                .arg("--data-dir")
+                .arg(data_dir)
+                .args(SMALL)
+                .args(words)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("the broker starts");
         let mut ready = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout"));
         stdout.read_line(&mut ready).expect("a ready line");
-        let native = ready.split(' ').find_map(|word| word.strip_prefix("native=")).expect("an address").to_string();
+        let address =
+            |prefix| ready.split(' ').find_map(|word| word.strip_prefix(prefix)).expect("an address").to_string();
+        let (native, admin) = (address("native="), address("admin="));
         let stdin = child.stdin.take();
-        Broker { child, stdin, data_dir: data_dir.to_path_buf(), ready: ready.trim_end().to_string(), native }
+        Broker { child, stdin, data_dir: data_dir.to_path_buf(), ready: ready.trim_end().to_string(), native, admin }
     }
 
     /// Runs a command against this broker.

@@ -28,13 +28,21 @@ pub(super) async fn describe(
     let group_id = asked.group_id.clone();
     let answered = at_coordinator(state, &group_id, async move |coordinator| {
         let image = coordinator.state.topics.image();
-        let describe = |groups: &GroupCoordinator| match groups.describe_consumer(&asked.group_id) {
-            Some(group) => Some(of_consumer(&image, &group)),
-            None => groups.describe_classic(&asked.group_id).map(|group| of_classic(&image, &group)),
-        };
-        coordinator.read(describe).await
+        coordinator.read(|groups| described(&image, groups, &asked.group_id)).await
     });
     answered.await.flatten()?.ok_or_else(Refusal::no_group)
+}
+
+/// One group as it is described; `None` where there is none.
+pub(crate) fn described(
+    image: &MetadataImage,
+    groups: &GroupCoordinator,
+    group_id: &str,
+) -> Option<DescribeGroupReply> {
+    match groups.describe_consumer(group_id) {
+        Some(group) => Some(of_consumer(image, &group)),
+        None => groups.describe_classic(group_id).map(|group| of_classic(image, &group)),
+    }
 }
 
 fn of_consumer(image: &MetadataImage, group: &ConsumerGroupDescription) -> DescribeGroupReply {

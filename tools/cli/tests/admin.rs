@@ -1,0 +1,58 @@
+//! The admin port of the real binary: it is where the ready line says, and its JSON is what the commands print.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use common::{Broker, directory, stdout_of};
+use serde_json::Value;
+
+/// The body of what must be there.
+fn get(broker: &Broker, path: &str) -> String {
+    let admin = &broker.admin;
+    let mut stream = TcpStream::connect(admin).expect("the admin server accepts");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    body.to_owned()
+}
+
+fn json(broker: &Broker, path: &str) -> Value {
+    serde_json::from_str(&get(broker, path)).expect("one JSON object")
+}
+
+#[test]
+fn the_json_of_the_admin_port_is_that_of_the_commands() {
+    let directory = directory();
+    let broker = Broker::start(directory.path(), &["--shards", "2"]);
+    broker.stdout(&["topic", "create", "orders", "--partitions", "2", "--config", "segment.bytes=2097152"]);
+    stdout_of(&broker.produce(&["orders"], "1\n2\n3\n4\n5\n6\n"));
+    let words = ["consume", "orders", "--group", "billing", "--from", "earliest", "--count", "4"];
+    assert_eq!(broker.stdout(&words).lines().count(), 4);
+
+    assert_eq!(json(&broker, "/api/v1/topics/orders"), broker.json(&["topic", "describe", "orders"]));
+    assert_eq!(json(&broker, "/api/v1/topics")["topics"], broker.json(&["topic", "list"])["topics"]);
+    assert_eq!(json(&broker, "/api/v1/groups/billing"), broker.json(&["group", "describe", "billing"]));
+    let listed = &json(&broker, "/api/v1/groups")["groups"][0];
+    let printed = broker.json(&["group", "list"])["groups"][0].clone();
+    let fields = printed.as_object().expect("a group");
+    assert!(fields.iter().all(|(field, value)| listed.get(field) == Some(value)), "{listed} has not all of {printed}");
+    let (cluster, status) = (json(&broker, "/api/v1/cluster"), broker.json(&["cluster", "status"]));
+    assert_eq!(cluster["cluster_id"], status["cluster_id"]);
+    for (shard, printed) in cluster["nodes"][0]["shards"].as_array().expect("shards").iter().zip([0, 1]) {
+        let printed = &status["nodes"][0]["shards"][printed];
+        assert_eq!((&shard["shard"], &shard["state"]), (&printed["shard"], &printed["state"]));
+        let names = |of: &Value| of["counters"].as_object().expect("counters").keys().cloned().collect::<Vec<_>>();
+        let known = names(printed);
+        assert!(names(shard).iter().all(|name| known.contains(name)), "{shard}");
+    }
+
+    assert!(get(&broker, "/ready").contains("\"ready\":true"));
+    let lag = "ouzel_consumergroup_lag_sum{consumergroup=\"billing\"} 2";
+    assert!(get(&broker, "/metrics").lines().any(|line| line == lag), "the group lags by two");
+    broker.stop();
+}
