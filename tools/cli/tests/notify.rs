@@ -25,7 +25,9 @@ impl Service {
         let path = data_dir.with_extension("notify");
         drop(std::fs::remove_file(&path));
         let socket = UnixDatagram::bind(&path).expect("bound");
-        let mut command = ouzel(&["serve", "--native", "127.0.0.1:0", "--kafka", "127.0.0.1:0", "--shards", "2"]);
+        let mut command =
+            ouzel(&["serve", "--native", "127.0.0.1:0", "--kafka", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.args(["--shards", "2"]);
         command.args(["--set", "journal.bytes.max=32MiB", "--set", "memory.bytes.max=64MiB"]);
         command.arg("--data-dir").arg(data_dir).env("NOTIFY_SOCKET", &path);
         if let Some(microseconds) = watchdog_us {
