@@ -16,6 +16,7 @@ Examples:
   seq 1 1000 | ouzel produce orders                       a record for each line
   ouzel consume orders --from earliest --count 1000       a line for each record
   ouzel group describe billing                            who reads what, and how far behind
+  ouzel top                                               what the broker does, live
   ouzel bench e2e --embedded --records 1000000            measure, on a broker of its own
   ouzel inspect --verify ./ouzel-data                     read a data directory offline
   ouzel doctor --data-dir ./ouzel-data                    what this host can really give
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     /// Show how the nodes and their shards are
     #[command(subcommand, after_help = "Example:\n  ouzel cluster status")]
     Cluster(ClusterCommand),
+    /// Watch shards, topics, groups and connections, live
+    Top(TopArgs),
     /// Send lines from stdin, one record each
     Produce(ProduceArgs),
     /// Print records, one line each
@@ -165,6 +168,28 @@ pub(crate) enum ClusterCommand {
     /// Show state, bytes, flushes, memory and requests of each shard since its start
     #[command(after_help = "Examples:\n  ouzel cluster status\n  ouzel cluster status --json")]
     Status,
+}
+
+/// `ouzel top`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Keys: 1-4 or Tab choose a list, arrows and PgUp/PgDn move, s sorts by the next column, / filters, p pauses, ? explains, q quits.
+Where stdout is no terminal, or with --json, it prints once and ends. NO_COLOR turns colours off.
+
+Examples:
+  ouzel top
+  ouzel top --admin 10.0.0.7:9191 --interval-ms 5000
+  ouzel top --once --json | jq .produce_p99_ms")]
+pub(crate) struct TopArgs {
+    /// Admin port of the broker, host:port
+    #[arg(long, default_value = "127.0.0.1:9191", value_name = "HOST:PORT")]
+    pub(crate) admin: String,
+    /// Time between two samples; rates are of this time
+    #[arg(long, default_value_t = 1_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..))]
+    pub(crate) interval_ms: u64,
+    /// Take two samples, print everything as text, and end
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 /// The name of a topic.
@@ -479,6 +504,7 @@ mod tests {
             &["ouzel", "bench", "produce"],
             &["ouzel", "bench", "e2e"],
             &["ouzel", "serve"],
+            &["ouzel", "top"],
             &["ouzel", "inspect", "D"],
             &["ouzel", "config"],
         ] {

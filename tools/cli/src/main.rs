@@ -23,6 +23,7 @@ mod produce;
 mod refusal;
 mod serve;
 mod settings;
+mod top;
 mod topic;
 mod units;
 mod watchdog;
@@ -58,6 +59,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Consume(args) => consume::run(args, &cli.global),
         Command::Group(command) => group::run(command, &cli.global),
         Command::Cluster(command) => cluster::run(&command, &cli.global),
+        Command::Top(args) => top::run(&args, cli.global.json),
         Command::Bench(command) => bench::run(command, &cli.global),
         Command::Inspect(args) => inspect::run(&args, cli.global.json),
         Command::Config(args) => settings::run(&args, cli.global.json),

@@ -58,6 +58,22 @@ pub(crate) fn human_bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// A span of time in the two units a person would pick.
+pub(crate) fn human_age(ms: u64) -> String {
+    let (seconds, minutes, hours, days) = (ms / 1_000, ms / 60_000, ms / 3_600_000, ms / 86_400_000);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{minutes}m {:02}s", seconds % 60),
+        3_600..86_400 => format!("{hours}h {:02}m", minutes % 60),
+        _ => format!("{days}d {:02}h", hours % 24),
+    }
+}
+
+/// Things in a second: whole ones, but for few of them.
+pub(crate) fn human_rate(per_s: f64) -> String {
+    if per_s == 0.0 || per_s >= 10.0 { format!("{per_s:.0}") } else { format!("{per_s:.1}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +109,12 @@ mod tests {
         assert_eq!(human_bytes(1023), "1023 B");
         assert_eq!(human_bytes(1536), "1.5 KiB");
         assert_eq!(human_bytes(1 << 30), "1.0 GiB");
+    }
+
+    #[test]
+    fn ages_and_rates_are_as_exact_as_a_person_wants_them() {
+        let ages = [999, 59_999, 60_000, 3_723_000, 90_000_000].map(human_age);
+        assert_eq!(ages, ["0s", "59s", "1m 00s", "1h 02m", "1d 01h"]);
+        assert_eq!([0.0, 0.25, 9.94, 10.4, 12_345.6].map(human_rate), ["0", "0.2", "9.9", "10", "12346"]);
     }
 }

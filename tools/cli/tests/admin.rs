@@ -5,7 +5,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use common::{Broker, directory, stdout_of};
+use common::{Broker, directory};
 use serde_json::Value;
 
 /// The body of what must be there.
@@ -29,10 +29,7 @@ fn json(broker: &Broker, path: &str) -> Value {
 fn the_json_of_the_admin_port_is_that_of_the_commands() {
     let directory = directory();
     let broker = Broker::start(directory.path(), &["--shards", "2"]);
-    broker.stdout(&["topic", "create", "orders", "--partitions", "2", "--config", "segment.bytes=2097152"]);
-    stdout_of(&broker.produce(&["orders"], "1\n2\n3\n4\n5\n6\n"));
-    let words = ["consume", "orders", "--group", "billing", "--from", "earliest", "--count", "4"];
-    assert_eq!(broker.stdout(&words).lines().count(), 4);
+    broker.let_billing_read_four_of_six_orders();
 
     assert_eq!(json(&broker, "/api/v1/topics/orders"), broker.json(&["topic", "describe", "orders"]));
     assert_eq!(json(&broker, "/api/v1/topics")["topics"], broker.json(&["topic", "list"])["topics"]);

@@ -129,6 +129,14 @@ impl Broker {
         run_with_input(&[&["produce"], words, &["--bootstrap", &self.native]].concat(), input.as_bytes())
     }
 
+    /// Makes the topic `orders` of two partitions and six records, four of which the group `billing` has read.
+    pub(crate) fn let_billing_read_four_of_six_orders(&self) {
+        self.stdout(&["topic", "create", "orders", "--partitions", "2", "--config", "segment.bytes=2097152"]);
+        stdout_of(&self.produce(&["orders"], "1\n2\n3\n4\n5\n6\n"));
+        let words = ["consume", "orders", "--group", "billing", "--from", "earliest", "--count", "4"];
+        assert_eq!(self.stdout(&words).lines().count(), 4);
+    }
+
     /// Kills the broker as `kill -9` does, and starts it again on the same data.
     pub(crate) fn kill_and_restart(mut self, words: &[&str]) -> Broker {
         self.child.kill().expect("killed");
