@@ -97,7 +97,7 @@ fn what_stands_in_the_way_is_named_and_the_exit_code_says_so() {
     let output = run(&[&words[..], &["--set", "journal.bytes.max=4096TiB"]].concat());
     assert_refused(&output, &["one of the findings"]);
     assert_refused(
-        &run(&["serve", "--data-dir", "/proc/ouzel", "--native", "127.0.0.1:0"]),
+        &run(&["serve", "--data-dir", "/proc/ouzel", "--native", "127.0.0.1:0", "--admin", "127.0.0.1:0"]),
         &["ouzel doctor --data-dir /proc/ouzel"],
     );
 }

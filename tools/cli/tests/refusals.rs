@@ -61,11 +61,17 @@ fn a_second_broker_on_the_same_directory_or_port_is_refused() {
     let directory = directory();
     let broker = Broker::start(directory.path(), &["--shards", "1"]);
     let data_dir = directory.path().to_str().expect("path");
-    assert_refused(&run(&["serve", "--data-dir", data_dir, "--native", "127.0.0.1:0"]), &[data_dir, "in use"]);
+    assert_refused(
+        &run(&["serve", "--data-dir", data_dir, "--native", "127.0.0.1:0", "--admin", "127.0.0.1:0"]),
+        &[data_dir, "in use"],
+    );
 
     let other = common::directory();
     let other = other.path().to_str().expect("path");
-    assert_refused(&run(&["serve", "--data-dir", other, "--native", &broker.native]), &[&broker.native, "in use"]);
+    assert_refused(
+        &run(&["serve", "--data-dir", other, "--native", &broker.native, "--admin", "127.0.0.1:0"]),
+        &[&broker.native, "in use"],
+    );
     broker.stop();
 }
 
@@ -75,9 +81,12 @@ fn a_directory_that_cannot_be_used_is_refused() {
     let file = directory.path().join("file");
     std::fs::write(&file, "not a directory").expect("file");
     let file = file.to_str().expect("path");
-    assert_refused(&run(&["serve", "--data-dir", file, "--native", "127.0.0.1:0"]), &[file]);
+    assert_refused(&run(&["serve", "--data-dir", file, "--native", "127.0.0.1:0", "--admin", "127.0.0.1:0"]), &[file]);
     // Nobody, not even root, can create anything there.
-    assert_refused(&run(&["serve", "--data-dir", "/proc/ouzel", "--native", "127.0.0.1:0"]), &["/proc/ouzel"]);
+    assert_refused(
+        &run(&["serve", "--data-dir", "/proc/ouzel", "--native", "127.0.0.1:0", "--admin", "127.0.0.1:0"]),
+        &["/proc/ouzel"],
+    );
 }
 
 #[test]
