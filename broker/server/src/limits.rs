@@ -76,6 +76,10 @@ pub(crate) const DRAIN_WAIT_MS_MAX: u64 = 10_000;
 pub(crate) const STOP_WAIT_MS_MAX: u64 = 60_000;
 /// Pause after a failed accept, so that a lack of descriptors does not spin.
 pub(crate) const ACCEPT_RETRY_MS: u64 = 50;
+/// How long a start waits for a port that is in use, in ms.
+pub(crate) const PORT_WAIT_MS_MAX: u64 = 2_000;
+/// How often it looks, in ms.
+pub(crate) const PORT_RETRY_MS: u64 = 50;
 
 /// Produce messages under way to one shard; more wait at the sender.
 pub(crate) const PRODUCE_LANE_COUNT_MAX: usize = 256;

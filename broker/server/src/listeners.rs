@@ -3,13 +3,16 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::BrokerConfig;
 use crate::error::StartError;
-use crate::limits::{KEEPALIVE_EVERY_S, KEEPALIVE_PROBES, KEEPALIVE_S, LISTEN_BACKLOG, UNACKNOWLEDGED_MS_MAX};
+use crate::limits::{
+    KEEPALIVE_EVERY_S, KEEPALIVE_PROBES, KEEPALIVE_S, LISTEN_BACKLOG, PORT_RETRY_MS, PORT_WAIT_MS_MAX,
+    UNACKNOWLEDGED_MS_MAX,
+};
 
 /// Where the broker really listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +45,21 @@ pub(crate) struct Bound {
     pub(crate) admin: Option<TcpListener>,
 }
 
-/// Binds everything, or says what is in the way.
+/// Binds everything, or says what is in the way. The ring of a process that was killed lets go of its sockets a moment after the process
+/// is gone: whoever starts the broker again at once need not know that.
 pub(crate) fn bind(config: &BrokerConfig) -> Result<Bound, StartError> {
+    let deadline = Instant::now() + Duration::from_millis(PORT_WAIT_MS_MAX);
+    loop {
+        let has_time = Instant::now() < deadline;
+        match try_bind(config, has_time) {
+            Err(StartError::PortInUse { .. }) if has_time => std::thread::sleep(Duration::from_millis(PORT_RETRY_MS)),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// `wants_both`: the other family's loopback address has to be free as well.
+fn try_bind(config: &BrokerConfig, wants_both: bool) -> Result<Bound, StartError> {
     let wanted = config.native;
     let (native, public) = shared("native", wanted, config.shards)?;
     let mut kafka = None;
@@ -52,7 +68,10 @@ pub(crate) fn bind(config: &BrokerConfig) -> Result<Bound, StartError> {
         let (address, listeners) = shared("Kafka", wanted, config.shards)?;
         kafka = Some(address);
         // Clients that are told `localhost` try either family, and give up at once where nobody listens on it.
-        let other = other_loopback(address).and_then(|other| shared("Kafka", other, config.shards).ok());
+        let other = match other_loopback(address).map(|other| shared("Kafka", other, config.shards)) {
+            Some(Err(error @ StartError::PortInUse { .. })) if wants_both => return Err(error),
+            other => other.and_then(Result::ok),
+        };
         for listeners in [listeners].into_iter().chain(other.map(|(_, listeners)| listeners)) {
             kafka_listeners.iter_mut().zip(listeners).for_each(|(of_shard, listener)| of_shard.push(listener));
         }
@@ -142,6 +161,20 @@ mod tests {
 
     fn config(port: u16) -> BrokerConfig {
         BrokerConfig { shards: 3, native: SocketAddr::from(([127, 0, 0, 1], port)), ..BrokerConfig::new("unused") }
+    }
+
+    #[test]
+    fn a_port_that_is_let_go_of_soon_is_waited_for() {
+        let held = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let wanted = held.local_addr().expect("its address");
+        let kafka = BrokerConfig { kafka: Some(wanted), ..config(0) };
+        let holder = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(2 * PORT_RETRY_MS));
+            drop(held);
+        });
+        let bound = bind(&kafka).expect("it is free before patience ends");
+        holder.join().expect("it let go");
+        assert_eq!(bound.addresses.kafka, Some(wanted));
     }
 
     #[test]
