@@ -1,4 +1,4 @@
-//! The admin server: metrics, health and JSON over HTTP, on a port and a thread of its own. Owns that thread and its tokio
+//! The admin server: metrics, health, JSON and the web console over HTTP, on a port and a thread of its own. Owns that thread and its tokio
 //! runtime, neither of which ever runs what a shard runs. Shards are asked through their admin lane (`lane.rs`), with a
 //! bounded time to answer; nothing here can hold one up.
 //!
@@ -6,13 +6,19 @@
 //! ends after the shards. What it serves is a router of parts (`routes.rs`); who wants to serve more adds a part there.
 
 mod answer;
+mod changes;
 mod cluster;
+mod configuration;
 mod connections;
+mod console;
 mod groups;
+mod guard;
 mod health;
 pub(crate) mod lane;
 mod metrics;
 mod open_connections;
+mod reading;
+mod records;
 mod routes;
 mod server;
 mod shards;
@@ -27,6 +33,7 @@ use std::time::SystemTime;
 use ouzel_protocol::NodeId;
 use tokio::sync::oneshot;
 
+use crate::config::{BrokerConfig, ShownSetting};
 use crate::lanes::ShardAddress;
 use crate::listeners::Addresses;
 use shards::Shards;
@@ -39,6 +46,7 @@ struct Admin {
     addresses: Addresses,
     started: SystemTime,
     last_known: metrics::LastKnown,
+    settings: Vec<ShownSetting>,
 }
 
 /// The thread of the admin server. Dropping it ends the thread.
@@ -55,7 +63,7 @@ impl AdminServer {
     ///
     /// # Errors
     /// There can be no further thread, or no runtime in it.
-    pub(crate) fn start(listener: TcpListener, node: NodeId, addresses: Addresses) -> io::Result<Self> {
+    pub(crate) fn start(listener: TcpListener, config: &BrokerConfig, addresses: Addresses) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
@@ -64,10 +72,11 @@ impl AdminServer {
         };
         let admin = Arc::new(Admin {
             shards: Shards::default(),
-            node,
+            node: config.node,
             addresses,
             started: SystemTime::now(),
             last_known: metrics::LastKnown::default(),
+            settings: config.settings.clone(),
         });
         let (end, ended) = oneshot::channel();
         let of_thread = Arc::clone(&admin);

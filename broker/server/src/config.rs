@@ -62,6 +62,27 @@ pub struct BrokerConfig {
     pub topic_defaults: TopicDefaults,
     /// Groups of consumers.
     pub groups: GroupConfig,
+    /// All settings as whoever starts the broker was told them, to be shown and for nothing else.
+    pub settings: Vec<ShownSetting>,
+}
+
+/// One setting, for people.
+#[derive(Clone, Debug)]
+pub struct ShownSetting {
+    /// Its key in a file.
+    pub key: String,
+    /// Its value, as it was given.
+    pub value: String,
+    /// Where the value came from.
+    pub source: String,
+    /// The value that it would have without any source.
+    pub default: String,
+    /// What it may be.
+    pub range: String,
+    /// What it does.
+    pub explain: String,
+    /// Why the default is what it is.
+    pub why: String,
 }
 
 /// What becomes of topics that a client of the Kafka protocol creates without saying how.
@@ -145,6 +166,7 @@ impl BrokerConfig {
             peers: PeerLimits::default(),
             topic_defaults: TopicDefaults::default(),
             groups: GroupConfig::default(),
+            settings: Vec::new(),
         }
     }
 

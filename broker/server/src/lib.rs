@@ -42,7 +42,7 @@ mod supervise;
 mod topic_table;
 mod watch;
 
-pub use config::{BrokerConfig, ImpossibleSetting, PeerLimits, TopicDefaults};
+pub use config::{BrokerConfig, ImpossibleSetting, PeerLimits, ShownSetting, TopicDefaults};
 pub use error::{StartError, StopError};
 pub use listeners::Addresses;
 pub use node::{Broker, RunningBroker, ServeError, serve};

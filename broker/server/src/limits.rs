@@ -145,6 +145,28 @@ pub(crate) const METRIC_GROUP_PARTITION_COUNT_MAX: usize = 5_000;
 pub(crate) const ADMIN_COORDINATOR_GROUP_COUNT_MAX: usize = 10_000;
 /// Rows of one answer of the admin server: topics, groups, connections, offsets.
 pub(crate) const ADMIN_ROW_COUNT_MAX: usize = 10_000;
+/// The admin server waits so long for what a shard cannot tell at once: records of the disk, a change of the metadata.
+pub(crate) const ADMIN_TASK_MS_MAX: u64 = 8_000;
+/// Largest body of a request to the admin server.
+pub(crate) const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Records that the admin server shows in one answer, ...
+pub(crate) const ADMIN_RECORD_COUNT_MAX: usize = 500;
+/// ... where nothing is said, ...
+pub(crate) const ADMIN_RECORD_COUNT_DEFAULT: usize = 50;
+/// ... in so many bytes of JSON, ...
+pub(crate) const ADMIN_REPLY_BYTES_MAX: usize = 1024 * 1024;
+/// ... and of one record at most, key, headers and value together, ...
+pub(crate) const ADMIN_RECORD_BYTES_MAX: usize = 448 * 1024;
+/// ... or so many where nothing is said.
+pub(crate) const ADMIN_RECORD_BYTES_DEFAULT: usize = 4 * 1024;
+/// Headers of a record that the admin server shows.
+pub(crate) const ADMIN_RECORD_HEADER_COUNT_MAX: usize = 256;
+/// Bytes of batches that it reads for one answer; the first batch comes whatever its size.
+pub(crate) const ADMIN_READ_BYTES_MAX: usize = 1024 * 1024;
+/// What one batch may grow to when it is decompressed for that, ...
+pub(crate) const ADMIN_BATCH_OPENED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// ... and all batches of an answer, beside the last.
+pub(crate) const ADMIN_OPENED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Backlog of each listener.
 pub(crate) const LISTEN_BACKLOG: i32 = 1024;
 
@@ -159,6 +181,9 @@ const _: () = assert!(3 * GROUP_BATCH_BYTES_MAX < ouzel_protocol::limits::BATCH_
 const _: () = assert!(REQUEST_CREDIT_COUNT >= CONNECTION_REQUEST_COUNT_MAX);
 // Each request of the admin server has one question at a shard at once, and those that were given up leave room.
 const _: () = assert!(2 * ADMIN_REQUEST_COUNT_MAX <= ADMIN_LANE_COUNT_MAX);
+// A record shown in full fits an answer: no byte takes more than two characters, and a header's frame less than 128.
+const _: () = assert!(2 * ADMIN_RECORD_BYTES_MAX + 128 * ADMIN_RECORD_HEADER_COUNT_MAX < ADMIN_REPLY_BYTES_MAX);
+const _: () = assert!(ADMIN_TASK_MS_MAX + ADMIN_ANSWER_MS_MAX < ADMIN_REQUEST_MS_MAX);
 // A request asks up to three times in a row.
 const _: () = assert!(3 * ADMIN_ANSWER_MS_MAX < ADMIN_REQUEST_MS_MAX);
 const _: () = assert!(METRIC_GROUP_PARTITION_COUNT_MAX <= ADMIN_ROW_COUNT_MAX);

@@ -87,7 +87,7 @@ impl Broker {
         }
         let Bound { addresses, shards: listeners, admin } = listeners::bind(&config)?;
         let admin = admin
-            .map(|listener| AdminServer::start(listener, config.node, addresses.clone()))
+            .map(|listener| AdminServer::start(listener, &config, addresses.clone()))
             .transpose()
             .map_err(StartError::Admin)?;
         let (exit, exits) = mpsc::channel();

@@ -136,7 +136,8 @@ fn what_is_not_there_is_refused_with_what_and_why() {
         ("GET", "/api/v2", 404),
         ("GET", "/metrics/more", 404),
         ("POST", "/metrics", 405),
-        ("DELETE", "/api/v1/topics/nothing", 405),
+        ("DELETE", "/api/v1/groups/nobody", 405),
+        ("DELETE", "/api/v1/topics/nothing", 403),
     ] {
         let answer = http::try_request(admin, method, path).expect("an answer");
         assert_eq!(answer.status, status, "{method} {path}");

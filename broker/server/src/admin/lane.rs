@@ -4,23 +4,25 @@
 //! connections) lies behind `Rc` and `RefCell` of the shard, and a copy that the shard makes in one turn is consistent.
 //! What is counted on the way of a record stays a plain cell. A shard answers one question at a time about itself alone:
 //! it waits for nothing but its turn, so the lane can neither block nor deadlock, and a question that was given up costs
-//! nothing. Walks over partitions, groups or connections give way to other work every few hundred steps.
+//! nothing. What has to wait, for the disk or for other shards, gets a task of its own; the admin server bounds how many those
+//! are by the requests it takes at once. Walks over partitions, groups or connections give way to other work every few hundred steps.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ouzel_broker_core::MetadataImage;
 use ouzel_broker_core::group::{GroupCoordinator, GroupKind, TopicName};
+use ouzel_broker_core::{Command, MetadataImage};
 use ouzel_protocol::native::{DescribeGroupReply, DescribedShard};
-use ouzel_protocol::{Offset, PartitionIndex, TopicId};
+use ouzel_protocol::{ErrorCode, Offset, PartitionIndex, TopicId};
 use ouzel_runtime::remote_oneshot::Sender;
 use ouzel_runtime::{Inbox, Shard};
 use ouzel_storage::{StoreMeasures, StoreStats};
 
+use super::reading::{self, Reading};
 use crate::groups::Unavailable;
-use crate::handlers::described_group;
+use crate::handlers::{described_group, propose};
 use crate::lanes::{PartitionRef, PartitionStatus};
 use crate::meter::Measures;
 use crate::shard::ShardState;
@@ -42,6 +44,10 @@ pub(crate) enum AdminQuestion {
     Group { group_id: String, reply: Sender<Result<Option<Box<GroupDetail>>, Unavailable>> },
     /// Its connections, up to so many.
     Connections { count_max: usize, reply: Sender<ConnectionsSnapshot> },
+    /// Records of one of its partitions.
+    Read(Box<Reading>),
+    /// Change the metadata; `Ok` says in words what could not be done although it is committed. Asked of shard 0.
+    Change { command: Command, reply: Sender<Result<String, (ErrorCode, String)>> },
 }
 
 /// The counters of one shard at some moment.
@@ -167,6 +173,14 @@ async fn answer(state: &Rc<ShardState>, question: AdminQuestion) {
         AdminQuestion::Group { group_id, reply } => tell(reply, async || group(state, &group_id)).await,
         AdminQuestion::Connections { count_max, reply } => {
             tell(reply, async || connections(state, count_max).await).await;
+        }
+        AdminQuestion::Read(reading) => {
+            let state = Rc::clone(state);
+            state.shard.clone().spawn(async move { reading::read(&state, *reading).await });
+        }
+        AdminQuestion::Change { command, reply } => {
+            let state = Rc::clone(state);
+            state.shard.clone().spawn(async move { tell(reply, async || propose(&state, command).await).await });
         }
     }
 }
@@ -355,6 +369,8 @@ impl std::fmt::Debug for AdminQuestion {
             Self::Groups { .. } => "Groups",
             Self::Group { .. } => "Group",
             Self::Connections { .. } => "Connections",
+            Self::Read(_) => "Read",
+            Self::Change { .. } => "Change",
         })
     }
 }

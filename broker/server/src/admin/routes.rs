@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{Method, StatusCode, Uri};
-use axum::routing::get;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
 
 use super::answer::Refusal;
-use super::{Admin, cluster, connections, groups, health, metrics, topics};
+use super::{
+    Admin, changes, cluster, configuration, connections, console, groups, guard, health, metrics, records, topics,
+};
 
 /// All parts.
 pub(super) fn router(admin: Arc<Admin>) -> Router {
@@ -19,22 +23,37 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/groups", get(groups::list))
         .route("/groups/{group}", get(groups::describe))
         .route("/connections", get(connections::list));
+    let guarded = Router::new()
+        .route("/topics", post(changes::create))
+        .route("/topics/{topic}", delete(changes::delete))
+        .route("/topics/{topic}/partitions/{partition}/records", get(records::list))
+        .route("/configuration", get(configuration::list))
+        .route_layer(from_fn_with_state(Arc::clone(&admin), guard::own_pages));
     let watched = Router::new()
         .route("/metrics", get(metrics::answer))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready));
     Router::new()
         .merge(watched)
-        .nest("/api/v1", api)
+        .merge(console::pages())
+        .nest("/api/v1", api.merge(guarded))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
+        .layer(map_response(as_it_says))
         .with_state(admin)
+}
+
+/// Nothing that is served is taken for anything but what its content type says.
+async fn as_it_says(mut response: Response) -> Response {
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 async fn unknown(uri: Uri) -> Refusal {
     Refusal::not_found(
         format!("nothing is served at {}", uri.path()),
-        "there are /metrics, /health, /ready and, under /api/v1, cluster, shards, topics, groups and connections",
+        "there are the console at /, /metrics, /health, /ready and, under /api/v1, cluster, shards, topics, groups, connections \
+         and configuration",
     )
 }
 
@@ -42,6 +61,6 @@ async fn not_allowed(method: Method, uri: Uri) -> Refusal {
     Refusal::of(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{method} is not possible at {}", uri.path()),
-        "the admin server is read only: use GET",
+        "what is only shown is asked for with GET; topics are made with POST and deleted with DELETE",
     )
 }

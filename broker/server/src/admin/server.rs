@@ -1,13 +1,14 @@
 //! HTTP as the admin server speaks it: accepts connections, bounds what each may do, hands requests to the router. Owns every
-//! bound: connections, requests at once, size and time of a header, time of a request. Bodies are never read. Lives on
-//! the admin's thread.
+//! bound: connections, requests at once, size and time of a header and of a body, time of a request. A body is read before its
+//! request has its turn, so that a slow one holds up nobody. Lives on the admin's thread.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -75,6 +76,12 @@ impl Server {
         let Self { router, turns } = self;
         let path = request.uri().path().to_owned();
         let answered = timeout(Duration::from_millis(limits::ADMIN_REQUEST_MS_MAX), async {
+            let (head, body) = request.into_parts();
+            let Ok(body) = to_bytes(Body::new(body), limits::ADMIN_BODY_BYTES_MAX).await else {
+                let why = format!("a body has at most {} bytes", limits::ADMIN_BODY_BYTES_MAX);
+                return Refusal::of(StatusCode::PAYLOAD_TOO_LARGE, "the body was not taken", why).into_response();
+            };
+            let request = Request::from_parts(head, Body::from(body));
             let _turn = turns.acquire().await;
             let Ok(response) = TowerToHyperService::new(router).call(request).await;
             response

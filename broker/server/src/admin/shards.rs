@@ -26,7 +26,7 @@ pub(crate) enum NoAnswer {
     #[error("the shard has {} questions to answer first", limits::ADMIN_LANE_COUNT_MAX)]
     Busy,
     /// It did not answer in time.
-    #[error("the shard did not answer within {} ms", limits::ADMIN_ANSWER_MS_MAX)]
+    #[error("the shard did not answer in time")]
     Late,
 }
 
@@ -83,8 +83,21 @@ impl Shards {
         shard: ShardIndex,
         question: impl FnOnce(Sender<R>) -> AdminQuestion,
     ) -> Result<R, NoAnswer> {
+        self.ask_within(Duration::from_millis(limits::ADMIN_ANSWER_MS_MAX), shard, question).await
+    }
+
+    /// Asks one shard for what it cannot tell at once.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub(crate) async fn ask_within<R: Send>(
+        &self,
+        within: Duration,
+        shard: ShardIndex,
+        question: impl FnOnce(Sender<R>) -> AdminQuestion,
+    ) -> Result<R, NoAnswer> {
         let address = self.addresses().get(usize::from(shard.0)).ok_or(NoAnswer::Gone)?;
-        answered(put(address, question), deadline()).await
+        answered(put(address, question), Instant::now() + within).await
     }
 
     /// Asks all shards at once; answers are by index.

@@ -33,11 +33,30 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 
 /// What is answered to one request; nothing where the connection ends without an answer.
 pub fn try_request(address: SocketAddr, method: &str, path: &str) -> Option<Answer> {
+    try_send(address, method, path, &[("Host", "ouzel")], "")
+}
+
+/// As a page of the console asks.
+pub fn own_page(address: SocketAddr, method: &str, path: &str, body: &str) -> Answer {
+    let host = address.to_string();
+    let origin = format!("http://{host}");
+    let headers = [
+        ("Host", host.as_str()),
+        ("Origin", origin.as_str()),
+        ("X-Ouzel-Console", "1"),
+        ("Content-Type", "application/json"),
+    ];
+    try_send(address, method, path, &headers, body).expect("the admin server answers")
+}
+
+/// What is answered to one request with these headers and this body.
+pub fn try_send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Option<Answer> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream
-        .write_all(format!("{method} {path} HTTP/1.1\r\nHost: ouzel\r\nConnection: close\r\n\r\n").as_bytes())
-        .ok()?;
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let request = format!("{method} {path} HTTP/1.1\r\n{headers}{length}Connection: close\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;

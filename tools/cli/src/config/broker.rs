@@ -4,9 +4,9 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, Result, anyhow, bail};
-use ouzel_broker::BrokerConfig;
+use ouzel_broker::{BrokerConfig, ShownSetting};
 
-use super::Effective;
+use super::{Effective, SETTINGS};
 
 impl Effective {
     /// The settings of the broker to start.
@@ -36,11 +36,29 @@ impl Effective {
         if let Some(minutes) = self.number("offsets.retention.minutes") {
             groups.offsets_retention_ms = minutes * 60_000;
         }
+        config.settings = self.shown();
         config.check().map_err(|refusal| {
             let source = &self.value(refusal.key).source;
             anyhow!("`{}` from {source}: {}; see `ouzel config --explain`", refusal.key, refusal.reason)
         })?;
         Ok(config)
+    }
+
+    /// All settings, for the broker to show.
+    fn shown(&self) -> Vec<ShownSetting> {
+        let shown = SETTINGS.iter().map(|setting| {
+            let value = self.value(setting.key);
+            ShownSetting {
+                key: setting.key.to_owned(),
+                value: value.text.clone(),
+                source: value.source.to_string(),
+                default: setting.default.to_owned(),
+                range: setting.range(),
+                explain: setting.explain.to_owned(),
+                why: setting.why.to_owned(),
+            }
+        });
+        shown.collect()
     }
 
     /// Sets a field to a number; `auto` leaves it as it is.
@@ -67,7 +85,6 @@ impl Effective {
 mod tests {
     use super::*;
     use crate::args::SettingArgs;
-    use crate::config::SETTINGS;
     use crate::config::setting::Kind;
 
     fn load(pairs: &[(&str, &str)]) -> Effective {

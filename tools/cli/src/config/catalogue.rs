@@ -93,7 +93,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         scope: Scope::Node,
         kind: Kind::Address,
         default: "127.0.0.1:9191",
-        explain: "Address of metrics, health and the JSON API",
+        explain: "Address of the web console, metrics, health and the JSON API",
         why: "below the native port, out of the way of the shards' ports; this host only",
     },
     Setting {
