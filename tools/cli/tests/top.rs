@@ -45,15 +45,18 @@ fn once_tells_what_a_broker_does_under_load() {
     let load = Following::start(&load);
 
     let grows = |row: &Value, name: &str| row[name].as_f64().is_some_and(|rate| rate > 0.0);
-    let picture = seen(&broker, |picture| grows(row(picture, "topics", "topic", "clicks"), "bytes_in_per_s"));
-    for rate in ["bytes_in_per_s", "bytes_out_per_s", "requests_per_s", "produce_p99_ms", "cpu_ratio"] {
-        assert!(grows(&picture, rate), "{rate} of {picture}");
-    }
+    // All at once are there in one of a few looks: the process's own CPU is counted in ticks, of which a short one may have none.
+    let picture = seen(&broker, |picture| {
+        let rates = ["bytes_in_per_s", "bytes_out_per_s", "requests_per_s", "produce_p99_ms", "cpu_ratio"];
+        let shards = picture["shards"].as_array().expect("shards");
+        rates.iter().all(|rate| grows(picture, rate))
+            && grows(row(picture, "topics", "topic", "clicks"), "bytes_in_per_s")
+            && shards.iter().any(|shard| grows(shard, "payload_bytes_per_s") && grows(shard, "busy_ratio"))
+    });
     assert_eq!((&picture["phase"], &picture["version"]), (&"serving".into(), &env!("CARGO_PKG_VERSION").into()));
     let shards = picture["shards"].as_array().expect("shards");
     assert_eq!(shards.len(), 2);
     assert!(shards.iter().all(|shard| shard["state"] == "online"), "{picture}");
-    assert!(shards.iter().any(|shard| grows(shard, "payload_bytes_per_s") && grows(shard, "busy_ratio")), "{picture}");
     let orders = row(&picture, "topics", "topic", "orders");
     assert_eq!((&orders["partitions"], &orders["bytes_in_per_s"]), (&2.into(), &0.0.into()));
     let billing = row(&picture, "groups", "group", "billing");
