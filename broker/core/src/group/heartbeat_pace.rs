@@ -16,15 +16,15 @@ const WAITING_FACTOR: u32 = 4;
 pub struct HeartbeatPace {
     interval_ms: u32,
     window_begins: MonotonicMs,
-    /// The intervals for which the members that were heard in this window had been silent, together.
-    silence_ms: u64,
+    /// The intervals that members were told in this window, together.
+    told_ms: u64,
 }
 
 impl HeartbeatPace {
     /// Nobody was heard yet.
     #[must_use]
     pub fn new() -> HeartbeatPace {
-        HeartbeatPace { interval_ms: HEARTBEAT_INTERVAL_MS_MIN, window_begins: MonotonicMs(0), silence_ms: 0 }
+        HeartbeatPace { interval_ms: HEARTBEAT_INTERVAL_MS_MIN, window_begins: MonotonicMs(0), told_ms: 0 }
     }
 
     /// A member was heard; returns after how long it is to speak again, in ms. `is_waiting`: it waits for partitions that others
@@ -32,16 +32,17 @@ impl HeartbeatPace {
     pub fn heard(&mut self, now: MonotonicMs, is_waiting: bool, interval_ms_max: u32) -> u32 {
         let elapsed_ms = now.0.saturating_sub(self.window_begins.0);
         if elapsed_ms >= u64::from(WINDOW_MS) {
-            // Each member is heard once in each interval: together they are silent for as many times the window as there are members.
-            let member_count = self.silence_ms / elapsed_ms;
+            // Each is heard once in the interval that it was told: those of one member add up to the window.
+            let member_count = self.told_ms / elapsed_ms;
             let interval_ms = member_count * 1000 / u64::from(HEARTBEATS_PER_S);
             self.interval_ms = u32::try_from(interval_ms).unwrap_or(u32::MAX).max(HEARTBEAT_INTERVAL_MS_MIN);
             self.window_begins = now;
-            self.silence_ms = 0;
+            self.told_ms = 0;
         }
         let interval_ms = self.interval_ms.min(interval_ms_max);
-        self.silence_ms += u64::from(interval_ms);
-        if is_waiting { (interval_ms / WAITING_FACTOR).max(1) } else { interval_ms }
+        let told_ms = if is_waiting { (interval_ms / WAITING_FACTOR).max(1) } else { interval_ms };
+        self.told_ms += u64::from(told_ms);
+        told_ms
     }
 }
 
@@ -59,12 +60,12 @@ mod tests {
     use super::*;
 
     /// So many members, each of which speaks when it was asked to; heartbeats a second at the end, and the interval.
-    fn settled(member_count: u64, interval_ms_max: u32) -> (u64, u32) {
+    fn settled(member_count: u64, are_waiting: bool, interval_ms_max: u32) -> (u64, u32) {
         let mut pace = HeartbeatPace::new();
         let mut due: BinaryHeap<_> = (0..member_count).map(|member| Reverse(10_000 + member % 997)).collect();
         let (mut last, mut heard) = (0, 0);
         while let Some(Reverse(now)) = due.pop().filter(|Reverse(now)| *now < 80_000) {
-            last = pace.heard(MonotonicMs(now), false, interval_ms_max);
+            last = pace.heard(MonotonicMs(now), are_waiting, interval_ms_max);
             due.push(Reverse(now + u64::from(last)));
             heard += u64::from(now >= 60_000);
         }
@@ -73,11 +74,17 @@ mod tests {
 
     #[test]
     fn few_members_are_heard_often_and_many_at_a_bounded_rate() {
-        assert_eq!(settled(10, 5_000), (10, HEARTBEAT_INTERVAL_MS_MIN));
-        let (rate, interval_ms) = settled(3_000, 5_000);
+        assert_eq!(settled(10, false, 5_000), (10, HEARTBEAT_INTERVAL_MS_MIN));
+        let (rate, interval_ms) = settled(3_000, false, 5_000);
         assert!((800..=1_250).contains(&rate) && (2_400..=3_750).contains(&interval_ms), "{rate}, {interval_ms}");
-        assert_eq!(settled(30_000, 5_000), (6_000, 5_000), "the operator's interval is the longest");
-        assert_eq!(settled(10, 500).1, 500);
+        assert_eq!(settled(30_000, false, 5_000), (6_000, 5_000), "the operator's interval is the longest");
+        assert_eq!(settled(10, false, 500).1, 500);
+    }
+
+    #[test]
+    fn members_that_wait_are_counted_once_each() {
+        let (_, interval_ms) = settled(800, true, 5_000);
+        assert_eq!(interval_ms, HEARTBEAT_INTERVAL_MS_MIN / WAITING_FACTOR, "fewer than a thousand slow nobody down");
     }
 
     #[test]
