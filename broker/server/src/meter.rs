@@ -90,7 +90,7 @@ pub(crate) struct Meter {
     connections_refused: Cell<u64>,
     /// Batches that were not acknowledged, by the reason.
     refused: RefCell<BTreeMap<u16, u64>>,
-    /// Bytes of records in replies, by topic. Bounded by the topics there are: whoever copies it forgets the others.
+    /// Bytes of records in replies, by topic. Bounded by the topics there are: others are forgotten when the metadata change.
     read: RefCell<BTreeMap<TopicId, u64>>,
 }
 
@@ -217,11 +217,14 @@ impl Meter {
         }
     }
 
-    /// Bytes of records in replies, by topic. Topics that are not `there` any more are forgotten.
-    pub(crate) fn read_bytes(&self, there: impl Fn(TopicId) -> bool) -> Vec<(TopicId, u64)> {
-        let mut read = self.read.borrow_mut();
-        read.retain(|topic_id, _| there(*topic_id));
-        read.iter().map(|(topic_id, bytes)| (*topic_id, *bytes)).collect()
+    /// Bytes of records in replies, by topic.
+    pub(crate) fn read_bytes(&self) -> Vec<(TopicId, u64)> {
+        self.read.borrow().iter().map(|(topic_id, bytes)| (*topic_id, *bytes)).collect()
+    }
+
+    /// Forgets what was read of topics that are not `there` any more.
+    pub(crate) fn keep_topics(&self, there: impl Fn(TopicId) -> bool) {
+        self.read.borrow_mut().retain(|topic_id, _| there(*topic_id));
     }
 
     pub(crate) fn connection_opened(&self, language: Language) {
@@ -325,6 +328,16 @@ mod tests {
         let apis = meter.measures().apis;
         assert_eq!(apis.len(), Api::ALL.len() + ApiKey::ALL.len());
         assert!(apis.iter().all(|(asked, taken, _)| *taken == 1 || *asked == Asked::Native(Api::Produce)));
+    }
+
+    #[test]
+    fn what_was_read_of_a_topic_that_is_gone_is_forgotten() {
+        let meter = Meter::default();
+        meter.read(TopicId(1), 10);
+        meter.read(TopicId(2), 20);
+        meter.read(TopicId(1), 5);
+        meter.keep_topics(|topic_id| topic_id == TopicId(1));
+        assert_eq!(meter.read_bytes(), [(TopicId(1), 15)]);
     }
 
     #[test]

@@ -444,6 +444,8 @@ pub(crate) async fn publish_lane(state: Rc<ShardState>, mut inbox: Inbox<Publish
         let before = state.topics.image();
         let outcome = state.topics.act_on(image, &state.store).await;
         groups::metadata_changed(&state, &before);
+        let image = state.topics.image();
+        state.meter.keep_topics(|topic_id| image.topic(topic_id).is_some());
         drop(reply.send(outcome));
     }
 }

@@ -248,7 +248,7 @@ impl GroupCoordinator {
         effects
     }
 
-    /// A member lives. Answered at once; allocates nothing.
+    /// A member lives. Answered at once; allocates nothing, unless one of a group whose broker assigns is to join again.
     ///
     /// # Errors
     /// The caller's fault: it is no member, or of another generation; or a rebalance is under way, and it has to join.

@@ -250,7 +250,7 @@ async fn topics(state: &ShardState, kept: &KeptTopics) -> TopicsSnapshot {
             found.of(kept, topic.topic_id).add(&totals);
         }
     }
-    for (topic_id, bytes_out) in state.meter.read_bytes(|topic_id| image.topic(topic_id).is_some()) {
+    for (topic_id, bytes_out) in state.meter.read_bytes() {
         found.of(kept, topic_id).bytes_out += bytes_out;
     }
     found
