@@ -32,6 +32,14 @@ pub enum MetadataError {
         /// Which rule it breaks.
         detail: String,
     },
+    /// The caller would give a topic of the broker's own another shape.
+    #[error(
+        "topic {name} is the broker's own: it is made when it is first needed, and its partitions and settings never change"
+    )]
+    InternalTopic {
+        /// Which.
+        name: String,
+    },
     /// The caller asked for a number of partitions that cannot be.
     #[error("{got} partitions are not possible for this topic: from {min} to {max} are")]
     InvalidPartitions {

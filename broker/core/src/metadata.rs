@@ -7,6 +7,7 @@
 
 mod apply;
 mod command;
+pub mod internal;
 mod placement;
 mod propose;
 mod record;

@@ -158,7 +158,7 @@ pub(crate) fn of_metadata(error: &MetadataError) -> ErrorCode {
         MetadataError::TopicExists { .. } => ErrorCode::TopicAlreadyExists,
         MetadataError::UnknownTopic { .. } => ErrorCode::UnknownTopicOrPartition,
         MetadataError::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
-        MetadataError::IllegalTopicName { .. } => ErrorCode::InvalidTopic,
+        MetadataError::IllegalTopicName { .. } | MetadataError::InternalTopic { .. } => ErrorCode::InvalidTopic,
         MetadataError::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
         MetadataError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
         MetadataError::UnknownConfig { .. } | MetadataError::InvalidConfig { .. } => ErrorCode::InvalidConfig,

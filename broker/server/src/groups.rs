@@ -31,17 +31,13 @@ pub(crate) use clock::clock;
 use coordinator::Coordinator;
 pub(crate) use coordinator::CoordinatorRef;
 pub(crate) use list::list;
+pub(crate) use ouzel_broker_core::metadata::internal::{OFFSETS_PARTITION_COUNT, OFFSETS_TOPIC};
 pub(crate) use records::numbers;
 
 use crate::handlers::{create_with_defaults, refresh};
 use crate::lanes::PartitionRef;
 use crate::limits;
 use crate::shard::ShardState;
-
-/// The topic that groups are kept in, as Kafka names it.
-pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
-/// Its partitions, as Kafka has them (`offsets.topic.num.partitions`). They never change: a group's partition follows from it.
-pub(crate) const OFFSETS_PARTITION_COUNT: u32 = 50;
 
 /// Why a group's coordinator cannot answer. All of it passes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -332,7 +332,11 @@ pub(crate) async fn delete_records(
 }
 
 async fn delete_records_of(state: &ShardState, at: PartitionRef, to: Option<Offset>) -> Result<Offset, ErrorCode> {
-    let id = state.topics.owned(at)?.partition_id;
+    let (partition, topic) = state.topics.owned_with_topic(at)?;
+    if topic.is_internal() {
+        return Err(ErrorCode::InvalidTopic);
+    }
+    let id = partition.partition_id;
     let code = |error: StorageError| error_map::of_storage(&error);
     let high_watermark = state.store.durable_end(id).map_err(code)?;
     let to = to.unwrap_or(high_watermark);

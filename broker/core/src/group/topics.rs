@@ -30,9 +30,6 @@ pub trait Topics: fmt::Debug {
     fn each(&self, each: &mut dyn FnMut(&str));
 }
 
-/// Topics of the broker's own, which no pattern means: Kafka's names.
-const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
-
 impl Topics for MetadataImage {
     fn version(&self) -> MetadataVersion {
         MetadataImage::version(self)
@@ -48,7 +45,7 @@ impl Topics for MetadataImage {
     }
 
     fn each(&self, each: &mut dyn FnMut(&str)) {
-        self.topics().filter(|topic| !INTERNAL.contains(&&*topic.name)).for_each(|topic| each(&topic.name));
+        self.topics().filter(|topic| !topic.is_internal()).for_each(|topic| each(&topic.name));
     }
 }
 

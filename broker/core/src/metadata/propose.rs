@@ -7,7 +7,7 @@ use ouzel_protocol::{Incarnation, NodeId, PartitionId, TopicId, check_topic_name
 
 use super::placement;
 use super::record::{Placement, Record, ShardMove};
-use super::{Command, MetadataImage, Topic};
+use super::{Command, MetadataImage, Topic, internal};
 use crate::error::MetadataError;
 use crate::limits;
 use crate::topic_config::TopicConfig;
@@ -61,6 +61,7 @@ impl MetadataImage {
         if self.topic_named(&name).is_some() {
             return Err(MetadataError::TopicExists { name });
         }
+        internal::check_create(&name, partitions, configs)?;
         if self.topics.contains_key(&topic_id) {
             return Err(MetadataError::TopicIdTaken { topic_id });
         }
@@ -95,6 +96,7 @@ impl MetadataImage {
         configs: &[(String, Option<String>)],
     ) -> Result<Record, MetadataError> {
         let topic = self.existing(name)?;
+        internal::check_alter(topic)?;
         check_config_count(configs.len())?;
         let mut config = topic.config.clone();
         for (key, value) in configs {

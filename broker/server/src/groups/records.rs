@@ -10,7 +10,8 @@ use ouzel_broker_core::group::{
     TopicName, WallMs,
 };
 use ouzel_protocol::kafka::{
-    GroupMetadataKey, GroupMetadataMember, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue, StoredGroupRecord,
+    EncodeError, GroupMetadataKey, GroupMetadataMember, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue,
+    StoredGroupRecord,
 };
 use ouzel_protocol::records::{BatchBuilder, Dialect};
 use ouzel_protocol::{BatchError, Codec, LeaderEpoch, Offset, PartitionIndex, TopicId};
@@ -19,14 +20,25 @@ use crate::limits;
 
 pub(crate) use consumer::numbers;
 
+/// A group's records cannot be written as they are.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    /// A record is more than a batch holds.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A field of one is more than its length can say.
+    #[error(transparent)]
+    Field(#[from] EncodeError),
+}
+
 /// Records as batches, in the order in which they came: one, unless they are too many or too large for one.
 ///
 /// # Errors
-/// A record is more than a batch holds.
+/// A record is more than a batch holds, or a field of it more than its length can say.
 pub(super) fn batches<'a>(
     records: impl Iterator<Item = &'a GroupRecord>,
     now: WallMs,
-) -> Result<Vec<Vec<u8>>, BatchError> {
+) -> Result<Vec<Vec<u8>>, RecordError> {
     let mut builder = BatchBuilder::new(Dialect::Kafka2, Codec::None, None);
     let (mut key, mut value, mut batches) = (Vec::new(), Vec::new(), Vec::new());
     for record in records {
@@ -40,9 +52,8 @@ pub(super) fn batches<'a>(
         key.clear();
         value.clear();
         let stored = stored(record);
-        // Names are bounded by the state machine, far below what a length can say.
-        stored.encode_key(&mut key).expect("a group's names are bounded");
-        let has_value = stored.encode_value(&mut value).expect("a group's fields are bounded");
+        stored.encode_key(&mut key)?;
+        let has_value = stored.encode_value(&mut value)?;
         builder.push(now.0, Some(&key), has_value.then_some(&value), &[]);
     }
     if !builder.is_empty() {

@@ -250,6 +250,9 @@ fn check(
     if state.stopping.is_set() {
         return Err(ErrorCode::ShuttingDown);
     }
+    if topic.is_internal() {
+        return Err(ErrorCode::InvalidTopic);
+    }
     if batch.len() > topic.config.message_bytes_max() as usize {
         return Err(ErrorCode::MessageTooLarge);
     }

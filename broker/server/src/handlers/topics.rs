@@ -4,7 +4,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ouzel_broker_core::limits::MESSAGE_BYTES_MAX_MAX;
 use ouzel_broker_core::{Command, MetadataError, Topic};
 use ouzel_protocol::native::{
     AlterTopicRequest, Api, CreateTopicReply, CreateTopicRequest, DeleteTopicRequest, DescribeTopicReply,
@@ -15,7 +14,7 @@ use ouzel_protocol::{ErrorCode, TopicId};
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
-use crate::groups::{OFFSETS_PARTITION_COUNT, OFFSETS_TOPIC};
+use crate::groups::OFFSETS_TOPIC;
 use crate::handlers::{of_owners, refresh};
 use crate::lanes::{PartitionRef, PartitionStatus, ShardRequest};
 use crate::metadata_plane::{Changed, PlaneMessage, ProposeError};
@@ -108,17 +107,17 @@ pub(crate) async fn propose(state: &ShardState, command: Command) -> Result<Stri
 
 /// Creates a topic with the defaults. Whoever comes second finds it there.
 pub(crate) async fn create_with_defaults(state: &ShardState, name: &str) -> Result<Arc<Topic>, ErrorCode> {
-    let is_of_groups = name == OFFSETS_TOPIC;
-    let command = Command::CreateTopic {
-        name: name.to_owned(),
-        topic_id: TopicId(rand::random::<u128>().max(1)),
-        partitions: if is_of_groups { OFFSETS_PARTITION_COUNT } else { state.topic_defaults.partitions },
-        replication_factor: 0,
-        // A group's record holds what all its members say.
-        configs: is_of_groups
-            .then(|| ("max.message.bytes".to_owned(), MESSAGE_BYTES_MAX_MAX.to_string()))
-            .into_iter()
-            .collect(),
+    let topic_id = TopicId(rand::random::<u128>().max(1));
+    let command = if name == OFFSETS_TOPIC {
+        Command::create_offsets_topic(topic_id)
+    } else {
+        Command::CreateTopic {
+            name: name.to_owned(),
+            topic_id,
+            partitions: state.topic_defaults.partitions,
+            replication_factor: 0,
+            configs: Vec::new(),
+        }
     };
     match propose(state, command).await {
         Ok(_) | Err((ErrorCode::TopicAlreadyExists, _)) => {}

@@ -18,7 +18,6 @@ use super::request::{KafkaRequest, Ticket};
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
-use crate::groups::OFFSETS_TOPIC;
 use crate::handlers::{advertised_host, create_with_defaults, refresh};
 use crate::shard::ShardState;
 
@@ -140,7 +139,7 @@ fn row<'a>(state: &ShardState, found: &'a Found, operations: Option<i32>) -> Met
             error_code: KafkaError::NONE,
             name: Some(&topic.name),
             topic_id: topic.topic_id,
-            is_internal: topic.name == OFFSETS_TOPIC,
+            is_internal: topic.is_internal(),
             partitions: topic.indexed().map(|(index, partition)| partition_row(state, index, partition)).collect(),
             topic_authorized_operations: operations.unwrap_or(AUTHORIZED_OPERATIONS_NONE),
         },

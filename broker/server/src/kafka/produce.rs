@@ -16,7 +16,6 @@ use super::request::{KafkaRequest, Ticket};
 use crate::connection::Connection;
 use crate::error_map;
 use crate::frame_reader::Fault;
-use crate::groups::OFFSETS_TOPIC;
 use crate::handlers::produce::{Batch, Produced, dispatch_batches, produced};
 use crate::lanes::AppendOutcome;
 
@@ -51,8 +50,6 @@ pub(crate) async fn dispatch(
     let mut batches = Vec::new();
     for topic in &produce.topic_data {
         let topic_id = names::topic_id(state, topic.name);
-        // What groups write is theirs alone, as Kafka has it.
-        let whole = whole.or((topic.name == OFFSETS_TOPIC).then_some(ErrorCode::InvalidTopic));
         for row in &topic.partition_data {
             let records = row.records.bytes();
             let bytes = records.and_then(|records| range_in(&request.frame, records));

@@ -119,7 +119,12 @@ fn check_sizes(request: &ConsumerGroupHeartbeatRequest<'_>, caller: HeartbeatCal
             return Err(GroupError::TooLarge { what, got, max: NAME_BYTES_MAX });
         }
     }
-    let got = request.subscribed_topic_names.as_ref().map_or(0, |names| names.iter().map(str::len).sum());
+    let topics = || request.subscribed_topic_names.as_ref().into_iter().flat_map(|names| names.iter().map(str::len));
+    let got = topics().max().unwrap_or(0);
+    if got > NAME_BYTES_MAX {
+        return Err(GroupError::TooLarge { what: "topic name", got, max: NAME_BYTES_MAX });
+    }
+    let got = topics().sum();
     if got > MEMBER_METADATA_BYTES_MAX {
         return Err(GroupError::TooLarge { what: "subscription", got, max: MEMBER_METADATA_BYTES_MAX });
     }

@@ -9,6 +9,7 @@ use ouzel_protocol::{BatchError, Offset, PartitionId};
 use ouzel_runtime::{AlignedBuf, File, Fs, OpenMode};
 use ouzel_storage::format::{FormatError, padded_to_block};
 
+use super::super::records::RecordError;
 use super::format::{HEADER_BYTES, SnapshotHeader, equal};
 use crate::limits;
 
@@ -25,8 +26,8 @@ pub(in crate::groups) enum SnapshotError {
     Format(#[from] FormatError),
     #[error("batch {batch} of the snapshot: {error}")]
     Batch { batch: u64, error: BatchError },
-    #[error("a record does not fit a batch: {0}")]
-    Record(BatchError),
+    #[error("a record cannot be written: {0}")]
+    Record(RecordError),
     #[error("the groups are not served here any more")]
     Gone,
 }
