@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ouzel_protocol::native::OffsetSpec;
-use ouzel_protocol::{Offset, PartitionIndex};
+use ouzel_protocol::{Offset, PartitionIndex, TopicId};
 
 use crate::cluster::Cluster;
 use crate::config::{ConsumerConfig, Partitions, StartAt};
@@ -65,7 +65,7 @@ impl Consumer {
             let (topic, count) = (topic.to_owned(), known.partition_count());
             return Err(ClientError::UnknownPartition { topic, partition, count });
         }
-        self.start_at(&known.name, &partitions, start).await
+        self.start_at(&known.name, None, &partitions, start).await
     }
 
     /// Stops reading a topic.
@@ -82,7 +82,7 @@ impl Consumer {
         if self.shared.state().slot(topic, partition).is_none() {
             return Err(ClientError::NothingAssigned);
         }
-        self.start_at(&topic.into(), &[partition], to).await
+        self.start_at(&topic.into(), None, &[partition], to).await
     }
 
     /// [`seek`](Self::seek) for all assigned partitions of a topic.
@@ -94,7 +94,7 @@ impl Consumer {
         if partitions.is_empty() {
             return Err(ClientError::NothingAssigned);
         }
-        self.start_at(&topic.into(), &partitions, to).await
+        self.start_at(&topic.into(), None, &partitions, to).await
     }
 
     /// The offset that the next record of an assigned partition will have at least.
@@ -110,9 +110,11 @@ impl Consumer {
         self.forget_decoded(gone.as_slice());
     }
 
+    /// Reads partitions from `start` on; with a `topic_id` of no other topic of that name ([`FetchState::assign`]).
     pub(crate) async fn start_at(
         &mut self,
         topic: &Arc<str>,
+        topic_id: Option<TopicId>,
         partitions: &[PartitionIndex],
         start: StartAt,
     ) -> Result<(), ClientError> {
@@ -129,7 +131,7 @@ impl Consumer {
         {
             let mut state = self.shared.state();
             for (partition, offset) in partitions.iter().zip(offsets) {
-                let slot = state.assign(topic, *partition, offset);
+                let slot = state.assign(topic, topic_id, *partition, offset);
                 if self.positions.len() <= slot {
                     self.positions.resize(slot + 1, Offset::ZERO);
                 }

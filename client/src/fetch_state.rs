@@ -40,6 +40,8 @@ pub(crate) struct Chunk {
 struct Assigned {
     topic: Arc<str>,
     partition: PartitionIndex,
+    /// The topic that is meant, where it is not whichever has the name.
+    topic_id: Option<TopicId>,
     phase: Phase,
     /// Raised by every seek; what was asked for before it is not wanted any more.
     generation: u64,
@@ -136,13 +138,21 @@ impl FetchState {
         }
     }
 
-    /// Reads a partition from `at` on; one that is read already is sought there.
-    pub(crate) fn assign(&mut self, topic: &Arc<str>, partition: PartitionIndex, at: Offset) -> Slot {
+    /// Reads a partition from `at` on; one that is read already is sought there. With a `topic_id` no other topic of that name
+    /// is read, until the partition is released.
+    pub(crate) fn assign(
+        &mut self,
+        topic: &Arc<str>,
+        topic_id: Option<TopicId>,
+        partition: PartitionIndex,
+        at: Offset,
+    ) -> Slot {
         let key = (Arc::clone(topic), partition);
         let slot = *self.by_name.entry(key).or_insert_with(|| {
             self.slots.push(Assigned {
                 topic: Arc::clone(topic),
                 partition,
+                topic_id: None,
                 phase: Phase::Stopped,
                 generation: 0,
                 fetch_at: at,
@@ -155,7 +165,9 @@ impl FetchState {
             self.slots.len() - 1
         });
         self.restart(slot, Phase::Fetching);
-        self.slots[slot].fetch_at = at;
+        let assigned = &mut self.slots[slot];
+        assigned.fetch_at = at;
+        assigned.topic_id = topic_id.or(assigned.topic_id);
         slot
     }
 
@@ -174,6 +186,7 @@ impl FetchState {
     pub(crate) fn release(&mut self, topic: &str, partition: PartitionIndex) -> Option<Slot> {
         let slot = self.slot(topic, partition)?;
         self.restart(slot, Phase::Removed);
+        self.slots[slot].topic_id = None;
         Some(slot)
     }
 
@@ -218,14 +231,22 @@ impl FetchState {
             if assigned.phase != Phase::Fetching || assigned.in_flight || assigned.retry_at.is_some_and(|at| at > now) {
                 continue;
             }
-            let topic = match image.topic(&assigned.topic) {
-                Some(TopicState::Known(topic)) if topic.has(assigned.partition) => topic,
-                Some(TopicState::Refused(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)) => {
-                    assigned.phase = Phase::Stopped;
-                    let topic = assigned.topic.to_string();
-                    self.errors.push_back(ClientError::UnknownTopic { topic });
-                    continue;
+            let known = image.topic(&assigned.topic);
+            let is_gone = match known {
+                Some(TopicState::Known(topic)) => assigned.topic_id.is_some_and(|meant| meant != topic.id),
+                Some(TopicState::Refused(code)) => {
+                    matches!(code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
                 }
+                None => false,
+            };
+            if is_gone {
+                assigned.phase = Phase::Stopped;
+                let topic = assigned.topic.to_string();
+                self.errors.push_back(ClientError::UnknownTopic { topic });
+                continue;
+            }
+            let topic = match known {
+                Some(TopicState::Known(topic)) if topic.has(assigned.partition) => topic,
                 // Not known now; asked again after the backoff, and when the refresh has come through.
                 _ => {
                     assigned.failures = assigned.failures.saturating_add(1);

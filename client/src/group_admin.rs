@@ -1,6 +1,8 @@
 //! Groups listed, described, deleted, and their offsets looked up and moved. Owns where a reset leads to; the broker decides
 //! whether it may be.
 
+use std::collections::HashMap;
+
 use ouzel_protocol::native::{
     Api, DeleteGroupRequest, DeleteOffsetsReply, DeleteOffsetsRequest, DescribeGroupReply, GroupPartition,
     ListGroupsReply, ListGroupsRequest, ListedGroup, OffsetSpec, StatusReply, TopicOffsets,
@@ -181,7 +183,7 @@ impl Admin {
     pub async fn reset_offsets(&self, group: &str, resets: &[OffsetReset]) -> Result<(), ClientError> {
         check_group_id(group)?;
         let offsets: Vec<_> = resets.iter().map(|reset| (reset.at.clone(), reset.to)).collect();
-        let committed = self.cluster().commit_offsets(group, None, &offsets).await;
+        let committed = self.cluster().commit_offsets(group, None, &offsets, &HashMap::new()).await;
         committed.map_err(|error| match error {
             // The broker's word for somebody who is no member where there are members.
             ClientError::Group { group, code: ErrorCode::UnknownMemberId, .. } => {

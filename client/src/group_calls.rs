@@ -116,18 +116,21 @@ impl Cluster {
         Ok(ids)
     }
 
-    /// Commits offsets, once. What could be committed is, whatever the error.
+    /// Commits offsets, once. Those of `assigned` go to the topic of that id or nowhere, the others to whichever has the name
+    /// now. What could be committed is, whatever the error.
     pub(crate) async fn commit_offsets(
         &self,
         group: &str,
         member: Option<GroupMember>,
         offsets: &[(TopicPartition, Offset)],
+        assigned: &HashMap<TopicPartition, TopicId>,
     ) -> Result<(), ClientError> {
-        let ids = self.topic_ids(offsets.iter().map(|(at, _)| at)).await?;
+        let named = offsets.iter().map(|(at, _)| at).filter(|at| !assigned.contains_key(*at));
+        let ids = self.topic_ids(named).await?;
         let mut rows: Vec<&(TopicPartition, Offset)> = offsets.iter().collect();
         rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let partitions = rows.iter().map(|(at, offset)| CommitRow {
-            topic_id: ids[&at.topic],
+            topic_id: assigned.get(at).copied().unwrap_or_else(|| ids[&at.topic]),
             partition: at.partition,
             offset: *offset,
             leader_epoch: None,
@@ -139,6 +142,9 @@ impl Cluster {
         let refused = rows.iter().zip(&reply.partitions).find(|(_, row)| !row.error.is_none());
         let Some(((at, _), row)) = refused else { return Ok(()) };
         if row.error == ErrorCode::UnknownTopicId {
+            if assigned.contains_key(at) {
+                return Err(ClientError::UnknownTopic { topic: at.topic.to_string() });
+            }
             // The topic was created anew under its name: the next attempt finds it.
             self.fresh_topic(&at.topic).await?;
         }

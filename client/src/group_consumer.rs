@@ -377,7 +377,7 @@ impl GroupConsumer {
             partition: at.partition,
         };
         let known = cluster.fetch_offsets_of(&self.group, added.iter().map(row).collect()).await?;
-        let mut blank: HashMap<Arc<str>, Vec<PartitionIndex>> = HashMap::new();
+        let mut blank: HashMap<(Arc<str>, TopicId), Vec<PartitionIndex>> = HashMap::new();
         for (at, topic_id) in added {
             let mut topic = cluster.topic(&at.topic).await?;
             if topic.id != *topic_id || !topic.has(at.partition) {
@@ -388,14 +388,15 @@ impl GroupConsumer {
             }
             match known.get(&(*topic_id, at.partition)) {
                 Some(offset) => {
-                    self.consumer.start_at(&at.topic, &[at.partition], StartAt::Offset(*offset)).await?;
+                    let start = StartAt::Offset(*offset);
+                    self.consumer.start_at(&at.topic, Some(*topic_id), &[at.partition], start).await?;
                     self.committed.insert(at.clone(), *offset);
                     self.own(at.clone(), *topic_id);
                 }
-                None => blank.entry(Arc::clone(&at.topic)).or_default().push(at.partition),
+                None => blank.entry((Arc::clone(&at.topic), *topic_id)).or_default().push(at.partition),
             }
         }
-        for (topic, partitions) in blank {
+        for ((topic, topic_id), partitions) in blank {
             let start = match self.config.offset_reset {
                 OutOfRange::Earliest => StartAt::Earliest,
                 OutOfRange::Latest => StartAt::Latest,
@@ -404,19 +405,16 @@ impl GroupConsumer {
                     return Err(ClientError::NoCommittedOffset { group, topic, partition: partitions[0] });
                 }
             };
-            self.consumer.start_at(&topic, &partitions, start).await?;
+            self.consumer.start_at(&topic, Some(topic_id), &partitions, start).await?;
             for partition in partitions {
-                let at = TopicPartition { topic: Arc::clone(&topic), partition };
-                if let Some(topic_id) = added.get(&at) {
-                    self.own(at, *topic_id);
-                }
+                self.own(TopicPartition { topic: Arc::clone(&topic), partition }, topic_id);
             }
         }
         Ok(())
     }
 
     fn own(&mut self, at: TopicPartition, topic_id: TopicId) {
-        self.order.take(&at);
+        self.order.take(&at, topic_id);
         if self.owned.insert(at.clone(), topic_id).is_none() {
             self.announcing.push(at);
         }

@@ -304,6 +304,35 @@ async fn one_that_was_shut_out_has_lost_its_partitions_and_joins_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_of_a_topic_is_not_committed_to_a_later_one_of_its_name() {
+    let dir = directory();
+    let broker = start(dir.path());
+    let client = connect(&broker).await;
+    create(&client, "orders", 2).await;
+    create(&client, "others", 1).await;
+    produce(&client, "orders", 2, 0..10).await;
+    let both = GroupConsumerConfig {
+        offset_reset: OutOfRange::Earliest,
+        ..GroupConsumerConfig::new("g", Subscription::topics(["orders", "others"]))
+    };
+    let mut one = client.group_consumer(both).expect("a member");
+    assert_eq!(values(&mut one, 10).await, (0..10).collect());
+    let before = one.committer();
+    produce(&client, "others", 1, 50..60).await;
+    client.admin().delete_topic("orders").await.expect("deleted");
+    create(&client, "orders", 2).await;
+    produce(&client, "orders", 2, 100..120).await;
+    let (orders, others) =
+        (TopicPartition::new("orders", PartitionIndex(0)), TopicPartition::new("others", PartitionIndex(0)));
+    let late = before.commit(&[(orders, Offset(5)), (others, Offset(0))]).await.expect_err("that topic is gone");
+    assert!(matches!(late, ouzel_client::ClientError::UnknownTopic { .. }), "{late}");
+    let all = (50..60).chain(100..120).collect();
+    assert_eq!(values(&mut one, 30).await, all, "all of the new topic, and none of it twice");
+    one.close().await.expect("committed");
+    broker.stop().expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_asks_for_nothing_leaves_until_it_does() {
     let dir = directory();
     let broker = start(dir.path());

@@ -30,7 +30,7 @@ fn image(partitions: u32) -> MetadataImage {
 fn state(config: ConsumerConfig, partitions: u32) -> FetchState {
     let mut state = FetchState::new(config, Backoff { min: SECOND, max: SECOND });
     for partition in 0..partitions {
-        state.assign(&"t".into(), PartitionIndex(partition), Offset(0));
+        state.assign(&"t".into(), None, PartitionIndex(partition), Offset(0));
     }
     state
 }
@@ -76,7 +76,7 @@ fn every_owner_gets_one_request_for_its_partitions() {
 fn positions_move_behind_what_was_fetched_and_old_records_are_cut_off() {
     let now = Instant::now();
     let mut state = state(ConsumerConfig::default(), 1);
-    let slot = state.assign(&"t".into(), PartitionIndex(0), Offset(5));
+    let slot = state.assign(&"t".into(), None, PartitionIndex(0), Offset(5));
     let plan = only(state.plan(&image(1), now));
     assert_eq!(plan.request.partitions[0].offset, Offset(5));
     let whole = [batch(0, 10), batch(10, 3)].concat();
@@ -94,9 +94,9 @@ fn positions_move_behind_what_was_fetched_and_old_records_are_cut_off() {
 fn a_result_from_before_a_seek_is_dropped() {
     let now = Instant::now();
     let mut state = state(ConsumerConfig::default(), 1);
-    state.assign(&"t".into(), PartitionIndex(0), Offset(100));
+    state.assign(&"t".into(), None, PartitionIndex(0), Offset(100));
     let old = only(state.plan(&image(1), now));
-    state.assign(&"t".into(), PartitionIndex(0), Offset(5));
+    state.assign(&"t".into(), None, PartitionIndex(0), Offset(5));
     let result = row(&old.asked[0], ErrorCode::None, vec![batch(100, 10)]);
     state.apply(&old.asked[0], Ok(&result), now, 0.5);
     assert!(state.take_chunk().is_none());
@@ -226,4 +226,21 @@ fn a_topic_that_is_gone_is_an_error_for_the_reader() {
     let image = image(1).merged(gone, &Address::new("b", 1));
     assert!(state.plan(&image, Instant::now()).is_empty());
     assert!(matches!(state.take_error(), Some(ClientError::UnknownTopic { .. })));
+}
+
+#[test]
+fn a_partition_that_was_assigned_by_its_topics_id_is_not_read_of_another_of_that_name() {
+    let mut state = state(ConsumerConfig::default(), 0);
+    let meant = |state: &mut FetchState, id| state.assign(&"t".into(), Some(TopicId(id)), PartitionIndex(0), Offset(5));
+    let slot = meant(&mut state, 7);
+    assert!(state.plan(&image(1), Instant::now()).is_empty());
+    assert!(matches!(state.take_error(), Some(ClientError::UnknownTopic { .. })));
+    // A seek says nothing of the topic.
+    assert_eq!(state.assign(&"t".into(), None, PartitionIndex(0), Offset(6)), slot);
+    assert!(state.plan(&image(1), Instant::now()).is_empty());
+    meant(&mut state, 1);
+    assert_eq!(only(state.plan(&image(1), Instant::now())).asked[0].topic_id, TopicId(1));
+    state.release("t", PartitionIndex(0));
+    assert_eq!(state.assign(&"t".into(), None, PartitionIndex(0), Offset(5)), slot);
+    assert_eq!(only(state.plan(&image(1), Instant::now())).asked[0].slot, slot);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ouzel_protocol::{ErrorCode, Offset};
+use ouzel_protocol::{ErrorCode, Offset, TopicId};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -35,6 +35,8 @@ pub(super) struct Order {
     last: Mutex<HashMap<TopicPartition, u64>>,
     /// Partitions that are somebody else's.
     given_back: std::sync::Mutex<HashSet<TopicPartition>>,
+    /// The topics of partitions as they were assigned: what was read of one is never committed to another of its name.
+    topic_ids: std::sync::Mutex<HashMap<TopicPartition, TopicId>>,
 }
 
 impl Order {
@@ -44,14 +46,25 @@ impl Order {
         self.given_back().extend(partitions.iter().cloned());
     }
 
-    /// This one is the member's.
-    pub(super) fn take(&self, at: &TopicPartition) {
+    /// This one is the member's, of the topic with this id.
+    pub(super) fn take(&self, at: &TopicPartition, topic_id: TopicId) {
+        self.topic_ids().insert(at.clone(), topic_id);
         self.given_back().remove(at);
     }
 
-    // A panic while holding the lock would have been ours; the set is a plain value and stays sound.
+    // A panic while holding a lock would have been ours; set and map are plain values and stay sound.
     fn given_back(&self) -> MutexGuard<'_, HashSet<TopicPartition>> {
         self.given_back.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn topic_ids(&self) -> MutexGuard<'_, HashMap<TopicPartition, TopicId>> {
+        self.topic_ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The topics that these were assigned of; those that were never assigned are left out.
+    fn topics_of(&self, offsets: &[(TopicPartition, Offset)]) -> HashMap<TopicPartition, TopicId> {
+        let known = self.topic_ids();
+        offsets.iter().filter_map(|(at, _)| Some((at.clone(), *known.get(at)?))).collect()
     }
 }
 
@@ -71,8 +84,9 @@ impl OffsetCommitter {
     ///
     /// # Errors
     /// The member was shut out or has lost the partitions meanwhile ([`ErrorCode::UnknownMemberId`],
-    /// [`ErrorCode::FencedMemberEpoch`]): whoever has them now reads them again. A topic does not exist, or no broker answered
-    /// within the operation timeout.
+    /// [`ErrorCode::FencedMemberEpoch`]): whoever has them now reads them again. A topic does not exist (any more: what was read
+    /// of it is never committed to a later one of its name; the other topics' offsets are), or no broker answered within the
+    /// operation timeout.
     pub async fn commit(&self, offsets: &[(TopicPartition, Offset)]) -> Result<(), ClientError> {
         let number = self.number();
         self.commit_as(number, offsets).await
@@ -106,6 +120,7 @@ impl OffsetCommitter {
 
     async fn send(&self, offsets: &[(TopicPartition, Offset)]) -> Result<(), ClientError> {
         let cluster = &self.shared.cluster;
+        let assigned = self.order.topics_of(offsets);
         let mut news = self.shared.news();
         let mut retries = cluster.retries();
         loop {
@@ -113,7 +128,7 @@ impl OffsetCommitter {
             let Some(member) = self.shared.membership().committer(self.life) else {
                 return Err(self.refused("the member was shut out and has lost its partitions".to_owned()));
             };
-            let error = match cluster.commit_offsets(&self.group, Some(member), offsets).await {
+            let error = match cluster.commit_offsets(&self.group, Some(member), offsets, &assigned).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
