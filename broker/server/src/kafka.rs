@@ -84,7 +84,10 @@ pub(crate) async fn read_requests(connection: &Rc<Connection>, frames: &mut Fram
             }
             api if groups::is_about_groups(api) => {
                 connection.in_order.turn_of(&request.place).await;
-                state.memory.answers_allowed().await;
+                // A member that is not heard in time is taken for dead: it waits for nobody's large answers.
+                if !groups::is_of_member(api) {
+                    state.memory.answers_allowed().await;
+                }
                 groups::answer(connection, &request, ticket).await?;
             }
             _ => {

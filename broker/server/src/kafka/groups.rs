@@ -40,6 +40,11 @@ pub(super) fn is_about_groups(api: ApiKey) -> bool {
     )
 }
 
+/// Whether members depend on a quick answer to it, which is small.
+pub(super) fn is_of_member(api: ApiKey) -> bool {
+    matches!(api, ApiKey::Heartbeat | ApiKey::ConsumerGroupHeartbeat | ApiKey::OffsetCommit | ApiKey::LeaveGroup)
+}
+
 /// Answers a request about groups.
 pub(super) async fn answer(connection: &Rc<Connection>, request: &KafkaRequest, ticket: Ticket) -> Result<(), Fault> {
     match request.api {
