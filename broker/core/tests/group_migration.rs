@@ -6,11 +6,12 @@ mod support;
 use std::sync::Arc;
 
 use ouzel_broker_core::group::{
-    Generation, GroupConfig, GroupError, HeartbeatCaller, HeartbeatOutcome, JoinOutcome, Migration, Reply,
+    Generation, GroupConfig, GroupError, HeartbeatOutcome, InstanceId, JoinOutcome, Migration,
 };
 use ouzel_protocol::kafka::{
     Array, ConsumerGroupHeartbeatRequest, ConsumerProtocolAssignment, ConsumerProtocolTopic, MemberTopic,
 };
+use support::consumer::{beat, first, hear};
 use support::orders::{ORDERS, Orders};
 use support::{GROUP, Joining, Scene, again, caller, fixed, hasty, subscription};
 
@@ -23,33 +24,6 @@ fn scene(config: GroupConfig) -> Scene {
 fn restart(scene: &mut Scene) {
     scene.restart();
     scene.coordinator.set_topics(Arc::new(Orders(6)));
-}
-
-fn first<'a>(member_id: &'a str) -> ConsumerGroupHeartbeatRequest<'a> {
-    ConsumerGroupHeartbeatRequest {
-        group_id: GROUP,
-        member_id,
-        rebalance_timeout_ms: 60_000,
-        subscribed_topic_names: Some(["orders"].into()),
-        topic_partitions: Some(Array::EMPTY),
-        ..Default::default()
-    }
-}
-
-fn beat(member_id: &str, member_epoch: i32) -> ConsumerGroupHeartbeatRequest<'_> {
-    ConsumerGroupHeartbeatRequest { group_id: GROUP, member_id, member_epoch, ..Default::default() }
-}
-
-fn hear(scene: &mut Scene, request: &ConsumerGroupHeartbeatRequest<'_>) -> Result<HeartbeatOutcome, GroupError> {
-    let waiter = scene.waiter();
-    let caller = HeartbeatCaller { client_id: "new", client_host: "/host", drawn: 1, makes_its_id: true };
-    let mut effects = Default::default();
-    scene.coordinator.consumer_heartbeat(scene.now, waiter, request, caller, &mut effects);
-    scene.take(effects);
-    match scene.replies.remove(&waiter) {
-        Some(Reply::ConsumerHeartbeat(outcome)) => outcome,
-        other => panic!("{other:?}"),
-    }
 }
 
 /// Numbers of the partitions of an assignment.
@@ -286,6 +260,34 @@ fn a_static_member_of_the_classic_protocol_is_replaced_by_one_of_the_new() {
     let members = scene.coordinator.describe_consumer(GROUP).unwrap().members;
     assert!(members.iter().all(|member| member.subscription.classic.is_none() && member.member_id.as_str() != old));
     assert_eq!(scene.heartbeat(caller(&old, 2)), Err(GroupError::UnknownMember));
+}
+
+#[test]
+fn a_static_member_of_the_classic_protocol_that_joins_again_without_its_instance_keeps_it() {
+    let mut scene = scene(hasty());
+    hear(&mut scene, &first("new")).unwrap();
+    let waiter = scene.ask_join(&Joining { protocols: having(&[]), ..fixed("instance") });
+    let old = scene.joined(waiter).unwrap().member_id.to_string();
+    rejoin(&mut scene, &old, &[]);
+    let instances = |scene: &Scene| {
+        let members = scene.coordinator.describe_consumer(GROUP).unwrap().members;
+        let instance = |id: &InstanceId| id.as_str().to_owned();
+        let of_old = members.iter().filter(|member| member.member_id.as_str() == old);
+        of_old.map(|member| member.subscription.instance_id.as_ref().map(instance)).collect::<Vec<_>>()
+    };
+    assert_eq!(instances(&scene), [Some("instance".to_owned())]);
+    restart(&mut scene);
+    assert_eq!(instances(&scene), [Some("instance".to_owned())]);
+    // A new assignment counts it once, and gives out everything.
+    hear(&mut scene, &first("other")).unwrap();
+    let members = scene.coordinator.describe_consumer(GROUP).unwrap().members;
+    assert_eq!(members.iter().map(|member| member.target.len()).sum::<usize>(), 6);
+    assert!(scene.leave(&[(&old, None)]).iter().all(|row| row.outcome.is_ok()));
+    let told = hear(&mut scene, &first("other")).unwrap();
+    assert!(told.epoch > Generation(3), "without it");
+    // Its place is free for another of that name.
+    let waiter = scene.ask_join(&Joining { protocols: having(&[]), ..fixed("instance") });
+    assert!(scene.joined(waiter).is_ok());
 }
 
 #[test]

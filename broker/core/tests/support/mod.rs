@@ -2,6 +2,7 @@
 //! twice fails the test, whatever it tests.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod consumer;
 pub mod orders;
 pub mod seeds;
 pub mod shard;

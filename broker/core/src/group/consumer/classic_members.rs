@@ -87,10 +87,10 @@ impl ConsumerGroup {
         let decoded = ConsumerProtocolSubscription::decode(&first.metadata);
         let (_, subscription) = decoded.map_err(|_| GroupError::InconsistentProtocol)?;
         let owned = partitions(subscription.owned_partitions.iter(), ctx.topics);
-        let after = Arc::new(classic_subscription(request, &subscription));
         let protocol = Arc::clone(&first.name);
 
         let before = before_id.map(|member_id| Arc::clone(&self.members[member_id.as_str()].subscription));
+        let after = Arc::new(classic_subscription(before.as_deref(), request, &subscription));
         let is_changed = reads_other(before.as_deref(), &after);
         let after = (before.as_ref() != Some(&after)).then_some(after);
         let member_id = self.seat(speaker, before, after, effects);
@@ -249,11 +249,16 @@ impl ConsumerGroup {
     }
 }
 
-fn classic_subscription(request: &JoinRequest<'_>, told: &ConsumerProtocolSubscription<'_>) -> Subscription {
+fn classic_subscription(
+    before: Option<&Subscription>,
+    request: &JoinRequest<'_>,
+    told: &ConsumerProtocolSubscription<'_>,
+) -> Subscription {
     let session_timeout_ms = u32::try_from(request.session_timeout_ms).unwrap_or(0);
     let protocols = request.protocols.iter().map(|one| (Arc::clone(&one.name), Arc::clone(&one.metadata))).collect();
     Subscription {
-        instance_id: request.instance_id.map(InstanceId::from),
+        // A member keeps the instance that it came with, whether it says so again or not.
+        instance_id: request.instance_id.map(InstanceId::from).or_else(|| before.and_then(|b| b.instance_id.clone())),
         rack_id: told.rack_id.map(Arc::from),
         client_id: Arc::from(request.client_id),
         client_host: Arc::from(request.client_host),
