@@ -41,6 +41,7 @@ use super::effects::Effects;
 use super::error::GroupError;
 use super::ids::{Generation, GroupId, InstanceId, MemberId};
 use super::now::{MonotonicMs, Now, WallMs};
+use super::offsets::RetentionStart;
 use super::partition_set::{PartitionSet, TopicPartition};
 use super::record::GroupRecord;
 use super::topics::Topics;
@@ -61,6 +62,8 @@ pub struct ConsumerGroup {
     assignment_epoch: Generation,
     metadata_hash: i64,
     created_at: Option<WallMs>,
+    /// Since when it has no member, while it has none: of one that was loaded, since then.
+    vacant_since: WallMs,
     members: BTreeMap<MemberId, Member>,
     instances: BTreeMap<InstanceId, MemberId>,
     /// What each member is to have; nobody is in it who is no member.
@@ -88,6 +91,7 @@ impl ConsumerGroup {
             assignment_epoch: Generation(0),
             metadata_hash: 0,
             created_at: Some(now.wall),
+            vacant_since: now.wall,
             members: BTreeMap::new(),
             instances: BTreeMap::new(),
             targets: BTreeMap::new(),
@@ -128,6 +132,16 @@ impl ConsumerGroup {
     /// Whether nobody is a member.
     pub(crate) fn is_vacant(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// From when the retention of its offsets counts.
+    pub(crate) fn retention_start(&self) -> RetentionStart {
+        match self.is_vacant() {
+            // Members commit what has changed: one that reads a quiet topic for long has old commits, and all of them are of use.
+            true => RetentionStart::Emptied(self.vacant_since),
+            // Every topic that a member reads is known: what nobody reads is kept for as long as it was last of use.
+            false => RetentionStart::Commit,
+        }
     }
 
     /// Whether the log has a record of it.

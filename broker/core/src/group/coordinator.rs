@@ -124,8 +124,7 @@ impl Group {
     fn retention_start(&self) -> RetentionStart {
         match &self.kind {
             GroupKind::Classic(group) => group.retention_start(),
-            // Every topic that a member reads is known: what nobody reads is kept for as long as it was last of use.
-            GroupKind::Consumer(_) => RetentionStart::Commit,
+            GroupKind::Consumer(group) => group.retention_start(),
         }
     }
 
@@ -273,7 +272,7 @@ impl GroupCoordinator {
             None => effects.reply(waiter, Reply::Leave(nobody_left(group_id, leaving))),
             Some(GroupKind::Classic(group)) => group.leave(ctx, waiter, leaving, &mut effects),
             Some(GroupKind::Consumer(group)) => {
-                let rows = group.leave_classic(leaving, &mut effects);
+                let rows = group.leave_classic(now, leaving, &mut effects);
                 effects.reply(waiter, Reply::Leave(Ok(rows)));
             }
         }

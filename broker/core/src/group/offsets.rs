@@ -63,7 +63,7 @@ pub enum RetentionStart {
     Never,
     /// From each commit: nobody is known to use them, or nobody subscribes to their topic.
     Commit,
-    /// From the moment in which the group lost its last member.
+    /// From the moment in which the group lost its last member, or from a commit after it.
     Emptied(WallMs),
 }
 
@@ -72,7 +72,7 @@ impl Entry {
         let start = match start {
             RetentionStart::Never => return false,
             RetentionStart::Commit => self.committed_at,
-            RetentionStart::Emptied(since) => since,
+            RetentionStart::Emptied(since) => since.max(self.committed_at),
         };
         match self.rare.as_ref().and_then(|rare| rare.expires_at) {
             Some(expires_at) => now >= expires_at,
@@ -374,10 +374,11 @@ mod tests {
         set(&mut offsets, "b", 500, None);
         set(&mut offsets, "c", 100, Some(5_000));
         set(&mut offsets, "used", 100, None);
+        set(&mut offsets, "later", 4_500, None);
         let gone = |start, now, max| {
             let mut offsets = offsets.clone();
             let gone = offsets.remove_expired(WallMs(now), start, 1_000, |topic| topic == "used", max);
-            assert_eq!(offsets.count(), 4 - gone.len());
+            assert_eq!(offsets.count(), 5 - gone.len());
             gone.iter().map(|(topic, _)| topic.to_string()).collect::<Vec<_>>().concat()
         };
         assert_eq!(gone(RetentionStart::Never, i64::MAX, 9), "");
@@ -388,6 +389,11 @@ mod tests {
         assert_eq!(gone(RetentionStart::Commit, 5_000, 9), "abc");
         assert_eq!(gone(RetentionStart::Commit, -5_000, 9), "", "a clock that went back");
         assert_eq!(gone(RetentionStart::Emptied(WallMs(2_000)), 2_999, 9), "");
-        assert_eq!(gone(RetentionStart::Emptied(WallMs(2_000)), 3_000, 9), "ab");
+        assert_eq!(
+            gone(RetentionStart::Emptied(WallMs(2_000)), 3_000, 9),
+            "ab",
+            "and what was committed after that has its own time"
+        );
+        assert_eq!(gone(RetentionStart::Emptied(WallMs(2_000)), 5_500, 9), "abclater");
     }
 }

@@ -177,7 +177,12 @@ impl ConsumerGroup {
     }
 
     /// Members leave, each for itself.
-    pub(crate) fn leave_classic(&mut self, leaving: &[Leaving<'_>], effects: &mut Effects) -> Vec<LeftMember> {
+    pub(crate) fn leave_classic(
+        &mut self,
+        now: Now,
+        leaving: &[Leaving<'_>],
+        effects: &mut Effects,
+    ) -> Vec<LeftMember> {
         let mut gone = Vec::new();
         let mut rows = Vec::with_capacity(leaving.len());
         for one in leaving {
@@ -189,7 +194,7 @@ impl ConsumerGroup {
         gone.sort_unstable();
         gone.dedup();
         if !gone.is_empty() {
-            self.fence(gone, effects);
+            self.fence(now, gone, effects);
         }
         rows
     }

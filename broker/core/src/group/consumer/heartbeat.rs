@@ -59,7 +59,7 @@ impl ConsumerGroup {
     ) -> Result<HeartbeatOutcome, GroupError> {
         check_request(request, caller)?;
         if request.member_epoch < 0 {
-            return self.leave(request, effects);
+            return self.leave(ctx.now, request, effects);
         }
         let speaker = self.speaker(request, caller)?;
         let known = match &speaker {

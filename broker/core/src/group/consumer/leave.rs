@@ -10,13 +10,14 @@ use super::record::ConsumerRecord;
 use crate::group::effects::Effects;
 use crate::group::error::GroupError;
 use crate::group::ids::{Generation, MemberId};
-use crate::group::now::MonotonicMs;
+use crate::group::now::{MonotonicMs, Now};
 use crate::group::partition_set::PartitionSet;
 
 impl ConsumerGroup {
     /// A member leaves: for good with epoch -1, or, a static one, for no longer than its session with -2: what it has stays its own.
     pub(super) fn leave(
         &mut self,
+        now: Now,
         request: &ConsumerGroupHeartbeatRequest<'_>,
         effects: &mut Effects,
     ) -> Result<HeartbeatOutcome, GroupError> {
@@ -31,7 +32,7 @@ impl ConsumerGroup {
         if request.member_epoch == LEFT_EPOCH.0 {
             self.go_away(&member_id, effects);
         } else {
-            self.fence(vec![member_id.clone()], effects);
+            self.fence(now, vec![member_id.clone()], effects);
         }
         let epoch = Generation(request.member_epoch);
         Ok(HeartbeatOutcome { member_id, epoch, interval_ms: 0, is_waiting: false, assignment: None })
@@ -51,10 +52,11 @@ impl ConsumerGroup {
     }
 
     /// Takes members out and begins a new epoch.
-    pub(super) fn fence(&mut self, members: Vec<MemberId>, effects: &mut Effects) {
+    pub(super) fn fence(&mut self, now: Now, members: Vec<MemberId>, effects: &mut Effects) {
         for member_id in &members {
             self.remove(member_id, effects);
         }
+        self.vacant_since = now.wall;
         self.forget_patterns(effects);
         self.bump(effects);
     }

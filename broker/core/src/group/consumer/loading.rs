@@ -75,6 +75,8 @@ impl ConsumerGroup {
     /// coordinator writes, is put right by taking members out: they join again.
     pub(crate) fn start(&mut self, now: Now, config: &ConsumerGroupConfig, effects: &mut Effects) {
         self.seen = None;
+        // The log does not say since when: nothing is forgotten too early.
+        self.vacant_since = now.wall;
         if !EPOCHS.contains(&self.epoch.0) {
             self.epoch = Generation(0);
         }
@@ -104,7 +106,7 @@ impl ConsumerGroup {
             }
         }
         if !wrong.is_empty() {
-            self.fence(wrong, effects);
+            self.fence(now, wrong, effects);
         }
         self.forget_patterns(effects);
         self.rearm();

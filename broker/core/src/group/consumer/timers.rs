@@ -17,7 +17,7 @@ impl ConsumerGroup {
         let members = self.members.iter().filter(|(_, member)| is_due(member));
         let due: Vec<MemberId> = members.map(|(member_id, _)| member_id.clone()).collect();
         if !due.is_empty() {
-            self.fence(due, effects);
+            self.fence(now, due, effects);
         }
         self.rearm();
     }
