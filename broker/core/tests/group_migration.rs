@@ -151,14 +151,41 @@ fn the_group_goes_back_when_the_last_member_of_the_new_protocol_leaves_or_dies()
             }
         }
         assert_eq!(scene.state(), "PreparingRebalance");
-        assert_eq!(scene.heartbeat(caller(&old, 3)), Err(GroupError::RebalanceInProgress));
+        assert_eq!(scene.heartbeat(caller(&old, 2)), Err(GroupError::RebalanceInProgress), "in its own generation");
+        assert_eq!(
+            scene.commit(caller(&old, 2), "orders", 0, 7),
+            Ok(()),
+            "before it joins again it says how far it is"
+        );
         let joined = rejoin(&mut scene, &old, &kept);
-        assert_eq!((joined.leader.as_str(), joined.generation.0), (old.as_str(), 4));
-        let waiter = scene.ask_sync(caller(&old, 4), &[(&old, &bytes(&[0, 1, 2, 3, 4, 5]))]);
+        assert_eq!((joined.leader.as_str(), joined.generation.0), (old.as_str(), 3));
+        let waiter = scene.ask_sync(caller(&old, 3), &[(&old, &bytes(&[0, 1, 2, 3, 4, 5]))]);
         assert_eq!(read(&scene.synced(waiter).unwrap().assignment).len(), 6);
         restart(&mut scene);
         assert_eq!((scene.state(), scene.coordinator.describe_consumer(GROUP)), ("Stable", None));
     }
+}
+
+#[test]
+fn the_group_goes_back_when_one_of_the_classic_protocol_takes_the_place_of_the_last_of_the_new() {
+    let mut scene = scene(hasty());
+    let old = classic_group(&mut scene);
+    hear(&mut scene, &ConsumerGroupHeartbeatRequest { instance_id: Some("instance"), ..first("new") }).unwrap();
+    let waiter = scene.join_twice(&Joining { protocols: having(&[]), ..Joining::default() });
+    let third = scene.joined(waiter).expect("it joins").member_id.to_string();
+    let joined = rejoin(&mut scene, &old, &[]);
+    assert_eq!((joined.generation.0, sync(&mut scene, &old, joined.generation).unwrap().len()), (3, 2));
+    // A new epoch has begun, and nobody is in it yet.
+    scene.leave(&[(&third, None)]);
+    let waiter = scene.ask_join(&Joining { protocols: having(&[]), ..fixed("instance") });
+    assert!(scene.is_parked(waiter), "it waits for the others");
+    assert_eq!(scene.heartbeat(caller(&old, 3)), Err(GroupError::RebalanceInProgress));
+    assert_eq!(scene.commit(caller(&old, 3), "orders", 0, 7), Ok(()));
+    let again = scene.ask_join(&again(&old, &Joining { protocols: having(&[]), ..Joining::default() }));
+    for waiter in [waiter, again] {
+        assert_eq!(scene.joined(waiter).expect("all are in").generation, Generation(4));
+    }
+    assert_eq!(scene.coordinator.describe_consumer(GROUP), None);
 }
 
 #[test]

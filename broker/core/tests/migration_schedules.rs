@@ -1,12 +1,15 @@
 //! Random schedules of groups with members of both protocols, which change their kind back and forth: replies that are lost, members that
-//! come, leave and die, coordinators that restart from the log. Every failure prints its seed; `OUZEL_GROUP_SEED` runs one again.
+//! come, leave and die, static ones that come back with either protocol, coordinators that restart from the log. Every failure prints its seed; `OUZEL_GROUP_SEED` runs one again.
 
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ouzel_broker_core::group::{Effects, GroupError, HeartbeatCaller, JoinedMember, Reply, Waiter};
+use ouzel_broker_core::group::{
+    Caller, ConsumerGroupDescription, ConsumerMemberDescription, Effects, GroupError, HeartbeatCaller, JoinedMember,
+    Reply, Waiter,
+};
 use ouzel_protocol::kafka::{
     Array, ConsumerGroupHeartbeatRequest, ConsumerProtocolAssignment, ConsumerProtocolSubscription,
     ConsumerProtocolTopic, MemberTopic,
@@ -45,6 +48,7 @@ enum Next {
 #[derive(Clone, Debug)]
 struct Client {
     is_classic: bool,
+    instance: Option<String>,
     member_id: String,
     epoch: i32,
     /// What it reads.
@@ -63,6 +67,10 @@ impl Client {
         self.owned.clear();
         self.next = Next::Join(None);
     }
+
+    fn caller(&self) -> Caller<'_> {
+        Caller { instance_id: self.instance.as_deref(), ..caller(&self.member_id, self.epoch) }
+    }
 }
 
 struct World {
@@ -73,6 +81,11 @@ struct World {
     is_cooperative: bool,
     lost: bool,
     names: u32,
+    has_restarted: bool,
+    /// The group after the last event, while its broker assigned.
+    seen: Option<ConsumerGroupDescription>,
+    /// The group when its broker last assigned.
+    last_seen: Option<ConsumerGroupDescription>,
     snapshots: Snapshots,
     /// Apart from the other, so that snapshots change no schedule.
     snapshot_rng: SmallRng,
@@ -86,15 +99,43 @@ impl World {
         let is_cooperative = rng.random_bool(0.5);
         let snapshots = Snapshots::new(hasty(), Arc::new(Orders(PARTITIONS as u32)));
         let snapshot_rng = SmallRng::seed_from_u64(!seed);
-        World { rng, scene, clients: Vec::new(), is_cooperative, lost: true, names: 0, snapshots, snapshot_rng }
+        let (clients, seen, last_seen) = (Vec::new(), None, None);
+        World {
+            rng,
+            scene,
+            clients,
+            is_cooperative,
+            lost: true,
+            names: 0,
+            has_restarted: false,
+            seen,
+            last_seen,
+            snapshots,
+            snapshot_rng,
+        }
     }
 
     fn add(&mut self) {
         self.names += 1;
+        let instance = self.rng.random_bool(0.3).then(|| format!("instance-{}", self.names));
+        let client = self.started(instance);
+        self.clients.push(client);
+    }
+
+    /// A client that knows nothing but its instance.
+    fn started(&mut self, instance: Option<String>) -> Client {
+        self.names += 1;
         let is_classic = self.rng.random_bool(0.5);
         let member_id = if is_classic { String::new() } else { format!("new-{}", self.names) };
-        let (owned, next) = (Owned::new(), Next::Join(None));
-        self.clients.push(Client { is_classic, member_id, epoch: 0, owned, next, is_alive: true });
+        Client {
+            is_classic,
+            instance,
+            member_id,
+            epoch: 0,
+            owned: Owned::new(),
+            next: Next::Join(None),
+            is_alive: true,
+        }
     }
 
     fn is_lost(&mut self) -> bool {
@@ -128,6 +169,7 @@ impl World {
             group_id: GROUP,
             member_id: &client.member_id,
             member_epoch: client.epoch,
+            instance_id: client.instance.as_deref(),
             rebalance_timeout_ms: 60_000,
             subscribed_topic_names: Some(["orders"].into()),
             topic_partitions: Some(owned),
@@ -149,6 +191,8 @@ impl World {
             Err(GroupError::FencedMemberEpoch { .. } | GroupError::UnknownMember) => client.forget(true),
             // The group has become a classic one without it.
             Err(GroupError::UnknownGroup) if client.epoch != 0 => client.forget(true),
+            // The one before it, which has not left, is still to be taken for dead.
+            Err(GroupError::UnreleasedInstance { .. }) if client.instance.is_some() => {}
             Err(error) => panic!("{error}: {client:?}"),
         }
     }
@@ -171,7 +215,7 @@ impl World {
     fn act_classic(&mut self, client: &mut Client) {
         match client.next.clone() {
             Next::Heartbeat => {
-                let outcome = self.scene.heartbeat(caller(&client.member_id, client.epoch));
+                let outcome = self.scene.heartbeat(client.caller());
                 if let Err(error) = outcome
                     && !self.is_lost()
                 {
@@ -186,7 +230,10 @@ impl World {
                 let rows = assignment(&client.owned);
                 told.extend_from_slice(&rows[2..rows.len() - 4]);
                 let protocols = vec![("any", told)];
-                let joining = Joining { member_id: &client.member_id, protocols, ..Joining::default() };
+                // One that has an id need not say its instance again.
+                let is_named = client.member_id.is_empty() || self.rng.random_ratio(3, 4);
+                let instance_id = client.instance.as_deref().filter(|_| is_named);
+                let joining = Joining { member_id: &client.member_id, instance_id, protocols, ..Joining::default() };
                 let waiter = self.scene.ask_join(&joining);
                 client.next = Next::Join(Some(waiter));
                 self.hear_join(client, waiter);
@@ -194,7 +241,7 @@ impl World {
             Next::Join(Some(waiter)) => self.hear_join(client, waiter),
             Next::Sync(None, parts) => {
                 let parts: Vec<(&str, &[u8])> = parts.iter().map(|(id, part)| (id.as_str(), part.as_slice())).collect();
-                let waiter = self.scene.ask_sync(caller(&client.member_id, client.epoch), &parts);
+                let waiter = self.scene.ask_sync(client.caller(), &parts);
                 if let Next::Sync(asked, _) = &mut client.next {
                     *asked = Some(waiter);
                 }
@@ -245,7 +292,19 @@ impl World {
         match error {
             GroupError::RebalanceInProgress => client.next = Next::Join(None),
             GroupError::UnknownMember => client.forget(false),
-            GroupError::IllegalGeneration { .. } => client.forget(true),
+            // A generation whose leader had not assigned when the coordinator ended was written nowhere, nor who came back in it.
+            GroupError::IllegalGeneration { expected, got } if self.has_restarted && got > expected => {
+                client.forget(true);
+            }
+            GroupError::FencedInstance if self.has_restarted => client.forget(false),
+            GroupError::IllegalGeneration { .. } => {
+                // Only who was on its way to the assignment when the group went back has missed anything.
+                let group = self.last_seen.as_ref().expect("its broker assigned once");
+                let member = group.members.iter().find(|member| member.member_id.as_str() == client.member_id);
+                let is_behind = member.is_some_and(|member| member.current.epoch < group.assignment_epoch);
+                assert!(is_behind, "{error}: {client:?}, {group:#?}");
+                client.forget(true);
+            }
             error => panic!("{error}: {client:?}"),
         }
     }
@@ -263,6 +322,12 @@ impl World {
                     self.leave(at);
                 }
             }
+            5 if alive.len() < 5 => {
+                let is_away = |client: &Client| !client.is_alive && client.instance.is_some();
+                if let Some(at) = self.clients.iter().position(is_away) {
+                    self.clients[at] = self.started(self.clients[at].instance.clone());
+                }
+            }
             _ => {}
         }
     }
@@ -270,12 +335,13 @@ impl World {
     fn leave(&mut self, at: usize) {
         let client = self.clients[at].clone();
         if client.is_classic {
-            self.scene.leave(&[(&client.member_id, None)]);
+            self.scene.leave(&[(&client.member_id, client.instance.as_deref())]);
         } else if client.epoch > 0 {
             let waiter = self.scene.waiter();
             let request = ConsumerGroupHeartbeatRequest {
                 group_id: GROUP,
                 member_id: &client.member_id,
+                instance_id: client.instance.as_deref(),
                 member_epoch: -1,
                 ..Default::default()
             };
@@ -286,6 +352,7 @@ impl World {
     /// Another coordinator starts from the log: those that wait ask again.
     fn restart(&mut self) {
         self.scene.restart();
+        self.has_restarted = true;
         self.scene.coordinator.set_topics(Arc::new(Orders(PARTITIONS as u32)));
         self.snapshots.restarted();
         for client in &mut self.clients {
@@ -296,7 +363,8 @@ impl World {
         }
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
+        self.check_untouched();
         let mut readers = BTreeMap::new();
         for client in &self.clients {
             for partition in &client.owned {
@@ -305,6 +373,26 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What a member has and is to have stays its own, whatever else changes.
+    fn check_untouched(&mut self) {
+        let group = self.scene.coordinator.describe_consumer(GROUP);
+        if let (Some(before), Some(after)) = (&self.seen, &group) {
+            for member in &after.members {
+                let instance = |member: &ConsumerMemberDescription| member.subscription.instance_id.clone();
+                let is_same = |was: &&ConsumerMemberDescription| {
+                    was.member_id == member.member_id || instance(was).is_some_and(|id| Some(id) == instance(member))
+                };
+                let Some(was) = before.members.iter().find(is_same) else { continue };
+                let untouched = was.current.assigned.and(&member.target);
+                assert!(untouched.minus(&member.current.assigned).is_empty(), "{before:#?}, {after:#?}");
+            }
+        }
+        if group.is_some() {
+            self.last_seen.clone_from(&group);
+        }
+        self.seen = group;
     }
 
     fn check_settled(&self) {

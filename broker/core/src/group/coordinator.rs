@@ -217,6 +217,10 @@ impl GroupCoordinator {
         };
         if let Ok(group) = &mut known {
             group.become_classic_if_vacant(group_id, now, &mut effects);
+            if let GroupKind::Consumer(consumer) = &mut group.kind {
+                consumer.make_way(now, &self.config.consumer, &request, &mut effects);
+                group.downgrade(ctx, &*self.topics, &mut effects);
+            }
         }
         let members = ConsumerContext { now, config: &self.config.consumer, topics: &*self.topics };
         match known {

@@ -117,7 +117,7 @@ impl ConsumerGroup {
 
     /// Whether there is a protocol that all members of the classic protocol have, this one included: a group that goes back to
     /// being a classic one needs it.
-    fn check_protocols(&self, but: Option<&MemberId>, request: &JoinRequest<'_>) -> Result<(), GroupError> {
+    pub(super) fn check_protocols(&self, but: Option<&MemberId>, request: &JoinRequest<'_>) -> Result<(), GroupError> {
         let others = self.members.iter().filter(|(member_id, _)| Some(*member_id) != but);
         let others: Vec<_> = others.filter_map(|(_, member)| member.subscription.classic.as_ref()).collect();
         let in_all =

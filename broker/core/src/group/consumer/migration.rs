@@ -10,14 +10,15 @@ use super::classic_members::{assignment_bytes, partitions};
 use super::loading::session_ms;
 use super::member::{Member, sorted};
 use super::record::{ClassicSubscription, ConsumerRecord, Subscription};
-use super::{ConsumerContext, ConsumerGroup, CurrentAssignment};
+use super::{ConsumerContext, ConsumerGroup, ConsumerGroupConfig, CurrentAssignment};
 use crate::group::classic::ClassicGroup;
 use crate::group::effects::Effects;
 use crate::group::error::GroupError;
 use crate::group::ids::Generation;
+use crate::group::now::Now;
 use crate::group::partition_set::PartitionSet;
 use crate::group::record::{ClassicGroupState, ClassicMemberState};
-use crate::group::request::ClassicProtocol;
+use crate::group::request::{ClassicProtocol, JoinRequest};
 use crate::group::topics::Topics;
 
 impl ConsumerGroup {
@@ -84,10 +85,34 @@ impl ConsumerGroup {
         }
     }
 
-    /// The classic group that this one becomes, if all members are of the classic protocol and an operator wants it.
-    pub(crate) fn downgraded(&self, ctx: ConsumerContext<'_>) -> Option<ClassicGroupState> {
+    /// A member of the classic protocol is about to join: where it comes in the place of the last one of the other, that one is taken
+    /// out first. The group then goes back in the generation that its members are in, and with the new one in the next.
+    pub(crate) fn make_way(
+        &mut self,
+        now: Now,
+        config: &ConsumerGroupConfig,
+        request: &JoinRequest<'_>,
+        effects: &mut Effects,
+    ) {
+        let instance_id = request.instance_id.filter(|_| request.member_id.is_empty());
+        let Some(last) = instance_id.and_then(|instance_id| self.instances.get(instance_id)).cloned() else { return };
         let is_classic = |member: &Member| member.subscription.classic.is_some();
-        if self.members.is_empty() || !ctx.config.migration.downgrades() || !self.members.values().all(is_classic) {
+        let others_are_classic = self.members.iter().all(|(id, member)| is_classic(member) != (*id == last));
+        let goes_back = others_are_classic && self.members.len() > 1 && config.migration.downgrades();
+        if goes_back && self.check_protocols(Some(&last), request).is_ok() {
+            self.fence(now, vec![last], effects);
+        }
+    }
+
+    /// The classic group that this one becomes, if all members are of the classic protocol and an operator wants it.
+    pub(crate) fn downgraded(
+        &self,
+        now: Now,
+        config: &ConsumerGroupConfig,
+        topics: &dyn Topics,
+    ) -> Option<ClassicGroupState> {
+        let is_classic = |member: &Member| member.subscription.classic.is_some();
+        if self.members.is_empty() || !config.migration.downgrades() || !self.members.values().all(is_classic) {
             return None;
         }
         let first = self.members.values().next()?.subscription.classic.as_ref()?;
@@ -101,17 +126,19 @@ impl ConsumerGroup {
                 client_id: Arc::clone(&member.subscription.client_id),
                 client_host: Arc::clone(&member.subscription.client_host),
                 rebalance_timeout_ms: member.subscription.rebalance_timeout_ms,
-                session_timeout_ms: session_ms(member, ctx.config),
-                assignment: assignment_bytes(&member.current.assigned, &metadata, ctx.topics),
+                session_timeout_ms: session_ms(member, config),
+                assignment: assignment_bytes(&member.current.assigned, &metadata, topics),
                 subscription: metadata,
             }
         };
         Some(ClassicGroupState {
             protocol_type: Arc::from(PROTOCOL_TYPE),
-            generation: self.epoch,
+            // The one in which its members are, so that they are told to join again: the group's own is one further, since whoever
+            // left began it, and no member was ever in it.
+            generation: self.assignment_epoch,
             protocol: Some(Arc::clone(protocol)),
             leader: self.members.keys().next().cloned(),
-            since: Some(ctx.now.wall),
+            since: Some(now.wall),
             members: self.members.iter().map(state).collect(),
         })
     }

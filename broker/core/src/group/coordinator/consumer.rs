@@ -138,8 +138,7 @@ impl Group {
     /// again.
     pub(super) fn downgrade(&mut self, ctx: Context<'_>, topics: &dyn Topics, effects: &mut Effects) {
         let GroupKind::Consumer(group) = &self.kind else { return };
-        let members = ConsumerContext { now: ctx.now, config: &ctx.config.consumer, topics };
-        let Some(state) = group.downgraded(members).map(Arc::new) else { return };
+        let Some(state) = group.downgraded(ctx.now, &ctx.config.consumer, topics).map(Arc::new) else { return };
         let group_id = group.group_id().clone();
         let mut classic = ClassicGroup::from_record(group_id.clone(), &state).expect("its members have what they need");
         group.write_tombstones(effects);
