@@ -1,13 +1,14 @@
-//! Groups whose broker assigns, at their coordinator: how long their offsets are kept.
+//! Groups whose broker assigns, at their coordinator: how long their offsets are kept, and what members are told for that they could
+//! not be heard.
 
 mod support;
 
 use std::sync::Arc;
 
-use ouzel_broker_core::group::GroupConfig;
+use ouzel_broker_core::group::{Generation, GroupConfig, GroupError};
 use support::consumer::{beat, first, hear};
 use support::orders::Orders;
-use support::{Scene, caller, hasty};
+use support::{GROUP, Joining, Scene, again, caller, hasty};
 
 fn scene(config: GroupConfig) -> Scene {
     let mut scene = Scene::new(config);
@@ -66,5 +67,44 @@ fn a_group_whose_members_died_while_nobody_looked_keeps_its_offsets_from_the_loa
         assert_eq!(scene.offset("orders", 0), Some(7), "leaves: {leaves}");
         scene.pass(200_000);
         assert_eq!(scene.offset("orders", 0), None, "leaves: {leaves}");
+    }
+}
+
+#[test]
+fn members_that_were_turned_away_are_not_taken_for_dead() {
+    let mut scene = scene(hasty());
+    hear(&mut scene, &first("one")).unwrap();
+    hear(&mut scene, &first("two")).unwrap();
+    assert_eq!(hear(&mut scene, &beat("one", 1)).unwrap().assignment.expect("it is to give back").len(), 3);
+    // For a while, longer than a session and than the time to give back, the log takes nothing, and nothing is done that is due.
+    let later = support::at(scene.now.monotonic.0 + 120_000);
+    scene.coordinator.turned_away();
+    scene.now = later;
+    let effects = scene.coordinator.tick(scene.now);
+    scene.take(effects);
+    let members = |scene: &Scene| scene.coordinator.describe_consumer(GROUP).unwrap().members.len();
+    assert_eq!(members(&scene), 2);
+    scene.pass(44_999);
+    assert_eq!(members(&scene), 2);
+    assert_eq!(hear(&mut scene, &beat("one", 1)).unwrap().epoch, Generation(1), "it has its time to give back");
+    scene.pass(1);
+    assert_eq!(members(&scene), 1, "the other is silent still");
+    assert_eq!(hear(&mut scene, &beat("two", 2)), Err(GroupError::UnknownMember));
+}
+
+#[test]
+fn a_rebalance_of_a_classic_group_waits_for_members_that_were_turned_away() {
+    let mut scene = scene(hasty());
+    let ids = scene.stable(&[Joining::default(), Joining::default()]);
+    let waiter = scene.ask_join(&again(&ids[0], &Joining::default()));
+    assert!(scene.is_parked(waiter));
+    scene.coordinator.turned_away();
+    scene.now = support::at(scene.now.monotonic.0 + 120_000);
+    let effects = scene.coordinator.tick(scene.now);
+    scene.take(effects);
+    assert!(scene.is_parked(waiter), "the other could not join");
+    let other = scene.ask_join(&again(&ids[1], &Joining::default()));
+    for waiter in [waiter, other] {
+        assert_eq!(scene.joined(waiter).expect("both are in").generation, Generation(3));
     }
 }

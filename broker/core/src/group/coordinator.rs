@@ -150,6 +150,8 @@ pub struct GroupCoordinator {
     sweeps: VecDeque<Sweep>,
     /// When expired offsets are looked for again.
     expiry_at: MonotonicMs,
+    /// Events were turned away since the last tick.
+    has_turned_away: bool,
 }
 
 impl GroupCoordinator {
@@ -165,6 +167,7 @@ impl GroupCoordinator {
             offset_count: 0,
             sweeps: VecDeque::new(),
             expiry_at: MonotonicMs::NEVER,
+            has_turned_away: false,
         }
     }
 
@@ -285,9 +288,18 @@ impl GroupCoordinator {
         effects
     }
 
+    /// The log takes nothing now, and members that have something to say are turned away. Who was silent because of that is not
+    /// taken for dead: at the next tick every member has its time from then on, as after a load.
+    pub fn turned_away(&mut self) {
+        self.has_turned_away = true;
+    }
+
     /// Does what is due by now: deadlines of groups, and a slice of the search for offsets that nobody needs.
     pub fn tick(&mut self, now: Now) -> Effects {
         let mut effects = Effects::new();
+        if std::mem::take(&mut self.has_turned_away) {
+            self.begin_sessions(now);
+        }
         while let Some(Reverse((at, _))) = self.alarms.peek()
             && *at <= now.monotonic
         {
@@ -306,6 +318,17 @@ impl GroupCoordinator {
     pub fn next_deadline(&self) -> MonotonicMs {
         let alarm = self.alarms.peek().map_or(MonotonicMs::NEVER, |Reverse((at, _))| *at);
         if self.sweeps.is_empty() { alarm.min(self.expiry_at) } else { MonotonicMs(0) }
+    }
+
+    fn begin_sessions(&mut self, now: Now) {
+        let group_ids: Vec<GroupId> = self.groups.keys().cloned().collect();
+        for group_id in group_ids {
+            match &mut self.groups.get_mut(&group_id).expect("it was listed").kind {
+                GroupKind::Classic(group) => group.begin_sessions(now.monotonic),
+                GroupKind::Consumer(group) => group.begin_sessions(now.monotonic, &self.config.consumer),
+            }
+            self.settle(group_id.as_str());
+        }
     }
 
     fn downgrade(&mut self, now: Now, group_id: &str, effects: &mut Effects) {

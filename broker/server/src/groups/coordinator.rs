@@ -196,7 +196,11 @@ impl CoordinatorRef {
         &self,
         event: impl FnOnce(&mut GroupCoordinator, Now, Waiter) -> Effects,
     ) -> Result<Reply, Unavailable> {
-        if self.state.stopping.is_set() || self.state.store.refuses_appends() {
+        if self.state.stopping.is_set() {
+            return Err(Unavailable::Failed);
+        }
+        if self.state.store.refuses_appends() {
+            self.turn_away();
             return Err(Unavailable::Failed);
         }
         let now = clock::now(&self.state);
@@ -210,6 +214,14 @@ impl CoordinatorRef {
             receiver
         })?;
         reply.await.map_err(|_| Unavailable::Failed)
+    }
+
+    /// The log takes nothing: what is asked is not heard, and what is due is not done.
+    fn turn_away(&self) {
+        // Nothing becomes due by this: the clock is not called.
+        if let Phase::Serving(serving) = &mut *self.coordinator.phase.borrow_mut() {
+            serving.groups.turned_away();
+        }
     }
 
     /// The broker stops: whoever waits for other members waits no longer. What is being written is still answered.
@@ -266,7 +278,8 @@ impl CoordinatorRef {
     /// Does what is due; returns when something is next.
     pub(super) fn tick(&self, now: Now) -> MonotonicMs {
         if self.state.store.refuses_appends() {
-            // Whatever is due has to be written; it is due later.
+            // Whatever is due has to be written; it is due later. Members may have been silent because nobody listens.
+            self.turn_away();
             return now.monotonic.after(limits::GROUP_RETRY_MS);
         }
         let next = self.with(|serving| {

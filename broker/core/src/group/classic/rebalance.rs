@@ -157,6 +157,20 @@ impl ClassicGroup {
         self.rearm();
     }
 
+    /// Members could not be heard until now: each has its session from now on, and so has the wait for joins or syncs.
+    pub(in crate::group) fn begin_sessions(&mut self, now: MonotonicMs) {
+        for member in self.members.values_mut() {
+            member.renew(now);
+        }
+        let again = now.after(self.rebalance_timeout_ms());
+        match &mut self.phase {
+            Phase::Preparing { deadline, initial: None } | Phase::Completing { deadline } => *deadline = again,
+            Phase::Stable { deadline } if *deadline != MonotonicMs::NEVER => *deadline = again,
+            Phase::Preparing { .. } | Phase::Stable { .. } | Phase::Empty => {}
+        }
+        self.rearm();
+    }
+
     fn expire_members(&mut self, ctx: Context<'_>, effects: &mut Effects) {
         let now = ctx.now.monotonic;
         let pending_count = self.pending.len();

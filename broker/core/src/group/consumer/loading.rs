@@ -98,18 +98,11 @@ impl ConsumerGroup {
         wrong.extend(doubled);
         wrong.sort_unstable();
         wrong.dedup();
-        let now = now.monotonic;
-        for member in self.members.values_mut() {
-            member.session_ends = now.after(session_ms(member, config));
-            if member.current.state == MemberState::Unrevoked {
-                member.revocation_ends = now.after(member.subscription.rebalance_timeout_ms);
-            }
-        }
         if !wrong.is_empty() {
             self.fence(now, wrong, effects);
         }
         self.forget_patterns(effects);
-        self.rearm();
+        self.begin_sessions(now.monotonic, config);
     }
 
     /// Finds who has what. Returns the members that cannot be, ascending: of which only a part is known, which are ahead of the group,
