@@ -314,16 +314,15 @@ fn check_request(request: &ConsumerGroupHeartbeatRequest<'_>, caller: HeartbeatC
     }
     match request.member_epoch {
         0 => {
-            let names = request.subscribed_topic_names.as_ref().is_some_and(|names| !names.is_empty());
-            let pattern = request.subscribed_topic_regex.is_some_and(|pattern| !pattern.is_empty());
             if request.rebalance_timeout_ms < 0 {
                 return invalid("a member that joins says how long it may take to give partitions back");
             }
             if request.topic_partitions.as_ref().is_none_or(|topics| !topics.is_empty()) {
                 return invalid("a member that joins has no partitions");
             }
-            if !names && !pattern {
-                return invalid("a member that joins reads something");
+            // One that reads nothing yet is a member all the same.
+            if request.subscribed_topic_names.is_none() && request.subscribed_topic_regex.is_none() {
+                return invalid("a member that joins says what it reads");
             }
         }
         -2 if request.instance_id.is_none() => return invalid("only a static member leaves for a while"),
