@@ -152,6 +152,11 @@ impl GroupOffsets {
         self.count
     }
 
+    /// Whether there is a commit for a partition.
+    pub(super) fn has(&self, topic: &TopicName, partition: PartitionIndex) -> bool {
+        self.topics.get(topic.as_str()).is_some_and(|offsets| offsets.search(partition).is_ok())
+    }
+
     /// The commit for a partition, if there is one.
     pub fn get(&self, topic: &str, partition: PartitionIndex) -> Option<CommittedOffset> {
         let offsets = self.topics.get(topic)?;

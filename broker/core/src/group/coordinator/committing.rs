@@ -73,11 +73,12 @@ impl GroupCoordinator {
         if got > max {
             return Err(GroupError::OffsetMetadataTooLarge { got, max });
         }
-        if self.offset_count >= OFFSET_COUNT_MAX {
-            return Err(GroupError::LimitReached { what: "committed offsets", limit: OFFSET_COUNT_MAX });
-        }
         let partition = asked.partition;
         let offsets = &mut self.groups.get_mut(group_id).expect("it was found").offsets;
+        // In place of an earlier one there is room at any time: who reads on must be able to say so.
+        if self.offset_count >= OFFSET_COUNT_MAX && !offsets.has(topic, partition) {
+            return Err(GroupError::LimitReached { what: "committed offsets", limit: OFFSET_COUNT_MAX });
+        }
         self.offset_count += usize::from(offsets.set(topic, partition, commit.clone()));
         effects.record(GroupRecord::OffsetCommit {
             group_id: group_id.clone(),
@@ -164,5 +165,41 @@ impl GroupCoordinator {
         let name = TopicName::from(topic);
         self.names.insert(name.clone());
         name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ouzel_protocol::{Offset, PartitionIndex};
+
+    use super::*;
+    use crate::group::config::GroupConfig;
+    use crate::group::ids::Generation;
+    use crate::group::request::CommitTopic;
+
+    #[test]
+    fn where_there_is_no_room_for_offsets_those_that_are_there_go_on() {
+        let mut groups = GroupCoordinator::new(GroupConfig::default());
+        let mut commit = |offset_count: usize, partition: u32, offset: u64| {
+            groups.offset_count = offset_count;
+            let partition = PartitionIndex(partition);
+            let row = CommitPartition { partition, offset: Offset(offset), leader_epoch: None, metadata: "" };
+            let topics = vec![CommitTopic { topic: "orders", topic_id: None, partitions: vec![row] }];
+            let caller = Caller { member_id: "", instance_id: None, generation: Generation::NONE };
+            let request = OffsetCommitRequest { caller, retention_ms: None, topics };
+            let mut effects = groups.commit_offsets(Now::default(), Waiter(0), "g", request);
+            let found = groups.group("g").and_then(|group| group.offsets().get("orders", partition));
+            match effects.replies.pop() {
+                Some((_, Reply::OffsetCommit(Ok(rows)))) => {
+                    (rows[0].partitions[0].outcome.clone(), found.map(|commit| commit.offset.0), effects.records.len())
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(commit(0, 0, 7), (Ok(()), Some(7), 1));
+        let limit = GroupError::LimitReached { what: "committed offsets", limit: OFFSET_COUNT_MAX };
+        assert_eq!(commit(OFFSET_COUNT_MAX, 1, 8), (Err(limit), None, 0));
+        assert_eq!(commit(OFFSET_COUNT_MAX, 0, 9), (Ok(()), Some(9), 1));
+        assert_eq!(groups.offset_count, OFFSET_COUNT_MAX);
     }
 }
