@@ -135,7 +135,7 @@ fn native(error: KafkaError) -> ErrorCode {
     ErrorCode::from_wire(u16::try_from(error.0).unwrap_or(ErrorCode::Unknown.to_wire()))
 }
 
-/// As [`of_group`], of a commit: there a rebalance has its own meaning to clients, and a group is never full.
+/// As [`of_group`], of a commit: a group is never full there, and who claims to be in a generation of none is told that it is another's.
 pub(crate) fn of_commit(error: &GroupError) -> KafkaError {
     match error {
         GroupError::UnknownGroup => KafkaError::ILLEGAL_GENERATION,

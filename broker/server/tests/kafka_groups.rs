@@ -114,6 +114,18 @@ fn commit<'a>(
     topic: &str,
     rows: &[(i32, i64, &'a str)],
 ) -> Vec<KafkaError> {
+    commit_in(8, client, group_id, member, topic, rows)
+}
+
+/// As [`commit`], in a version of the message.
+fn commit_in<'a>(
+    version: i16,
+    client: &mut KafkaClient,
+    group_id: &str,
+    member: Option<&Joined>,
+    topic: &str,
+    rows: &[(i32, i64, &'a str)],
+) -> Vec<KafkaError> {
     let row = |(partition_index, committed_offset, note): &(i32, i64, &'a str)| OffsetCommitPartition {
         partition_index: *partition_index,
         committed_offset: *committed_offset,
@@ -128,7 +140,7 @@ fn commit<'a>(
         topics: [topics].into_iter().collect(),
         ..OffsetCommitRequest::default()
     };
-    let reply = client.ask(8, &asked);
+    let reply = client.ask(version, &asked);
     let topic = reply.decode::<OffsetCommitReply<'_>>().topics.iter().next().expect("one topic");
     topic.partitions.iter().map(|row| row.error_code).collect()
 }
@@ -215,6 +227,27 @@ fn a_group_is_made_joined_committed_to_and_is_there_after_a_restart() {
         let nothing = (3, -1, -1, String::new());
         assert_eq!(fetch(&mut client, name, Some(("orders", &[0, 3]))), [expected, nothing]);
     }
+}
+
+#[test]
+fn a_member_of_a_group_that_is_not_there_commits_nothing() {
+    let dir = directory();
+    let broker = start(dir.path(), 2);
+    let mut client = KafkaClient::connect(&broker);
+    client.create("orders");
+    find(&mut client, &["gone"]);
+    let member = Joined {
+        error: KafkaError::NONE,
+        member_id: "somebody".to_owned(),
+        leader: String::new(),
+        generation: 3,
+        members: 0,
+    };
+    for (version, expected) in [(8, KafkaError::ILLEGAL_GENERATION), (9, KafkaError::GROUP_ID_NOT_FOUND)] {
+        let outcome = commit_in(version, &mut client, "gone", Some(&member), "orders", &[(0, 1, "")]);
+        assert_eq!(outcome, [expected], "version {version}");
+    }
+    assert_eq!(list(&mut client, &[]), []);
 }
 
 #[test]

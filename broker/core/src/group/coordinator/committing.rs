@@ -4,7 +4,7 @@
 use super::{GroupCoordinator, GroupKind, check_group_id, find_or_create};
 use crate::group::effects::{Effects, PartitionOutcome, Reply, TopicOutcomes, Waiter};
 use crate::group::error::GroupError;
-use crate::group::ids::{Generation, GroupId, TopicName};
+use crate::group::ids::{GroupId, TopicName};
 use crate::group::limits::{OFFSET_COUNT_MAX, OFFSET_METADATA_BYTES_MAX};
 use crate::group::now::{Now, WallMs};
 use crate::group::record::{CommittedOffset, GroupRecord};
@@ -53,7 +53,7 @@ impl GroupCoordinator {
     fn check_commit(&mut self, now: Now, group_id: &str, caller: Caller<'_>) -> Result<(), GroupError> {
         check_group_id(group_id, 0)?;
         if caller.generation.0 >= 0 && !self.groups.contains_key(group_id) {
-            return Err(GroupError::IllegalGeneration { expected: Generation::NONE, got: caller.generation });
+            return Err(GroupError::UnknownGroup);
         }
         match &mut find_or_create(&mut self.groups, group_id, now)?.kind {
             GroupKind::Classic(group) => group.check_commit(caller, now),

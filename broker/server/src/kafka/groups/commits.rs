@@ -26,8 +26,8 @@ use crate::kafka::request::{KafkaRequest, Ticket};
 
 /// From here on several groups are asked for at once.
 const SEVERAL_FROM: i16 = 8;
-/// From here on a commit can be told that its epoch is stale.
-const STALE_EPOCH_FROM: i16 = 9;
+/// From here on a commit can be told that its epoch is stale, or that there is no such group.
+const EPOCHS_FROM: i16 = 9;
 /// From here on a reply has room for one error for the whole.
 const WHOLE_ERROR_FROM: i16 = 2;
 
@@ -69,8 +69,11 @@ async fn commit_here(coordinator: &CoordinatorRef, frame: &Frame) -> Answer {
             );
         }
         // Before that version there is no such error: whoever speaks it cannot be a member of such a group, as Kafka says it.
-        Ok(Reply::OffsetCommit(Err(GroupError::StaleMemberEpoch { .. }))) if frame.version < STALE_EPOCH_FROM => {
+        Ok(Reply::OffsetCommit(Err(GroupError::StaleMemberEpoch { .. }))) if frame.version < EPOCHS_FROM => {
             KafkaError::UNSUPPORTED_VERSION
+        }
+        Ok(Reply::OffsetCommit(Err(GroupError::UnknownGroup))) if frame.version >= EPOCHS_FROM => {
+            KafkaError::GROUP_ID_NOT_FOUND
         }
         Ok(Reply::OffsetCommit(Err(error))) => error_map::of_commit(&error),
         Ok(other) => unreachable!("a commit was answered with {other:?}"),
