@@ -6,8 +6,9 @@ mod support;
 use std::sync::Arc;
 
 use ouzel_broker_core::group::{Generation, GroupConfig, GroupError};
+use ouzel_protocol::TopicId;
 use support::consumer::{beat, first, hear};
-use support::orders::Orders;
+use support::orders::{ORDERS, Orders};
 use support::{GROUP, Joining, Scene, again, caller, hasty};
 
 fn scene(config: GroupConfig) -> Scene {
@@ -107,4 +108,32 @@ fn a_rebalance_of_a_classic_group_waits_for_members_that_were_turned_away() {
     for waiter in [waiter, other] {
         assert_eq!(scene.joined(waiter).expect("both are in").generation, Generation(3));
     }
+}
+
+#[test]
+fn offsets_of_a_topic_that_was_deleted_before_a_crash_are_forgotten_after_it() {
+    let mut scene = scene(hasty());
+    for (topic, topic_id) in [("orders", Some(ORDERS.0)), ("gone", Some(99)), ("unknown", None)] {
+        let waiter = scene.ask_commit(caller("", -1), &[(topic, topic_id, &[(0, 7, ""), (1, 7, "")])]);
+        assert!(scene.committed(waiter).is_ok());
+    }
+    // An earlier topic of the name.
+    let waiter = scene.ask_commit(caller("", -1), &[("orders", Some(98), &[(2, 7, "")])]);
+    assert!(scene.committed(waiter).is_ok());
+    let waiter = scene.ask_commit(caller("", -1), &[("orders", Some(ORDERS.0), &[(3, 7, "")])]);
+    assert!(scene.committed(waiter).is_ok());
+    scene.coordinator.drop_topic("gone", Some(TopicId(99)));
+    scene.restart();
+    scene.coordinator.set_topics(Arc::new(Orders(6)));
+    assert_eq!(scene.offset("gone", 0), Some(7), "the search was not written anywhere");
+    scene.coordinator.drop_unknown_topics();
+    scene.pass(0);
+    let left = |scene: &Scene| {
+        [("orders", 0), ("orders", 1), ("orders", 2), ("orders", 3), ("gone", 0), ("gone", 1), ("unknown", 0)]
+            .map(|(topic, partition)| scene.offset(topic, partition).is_some())
+    };
+    let expected = [true, true, false, true, false, false, true];
+    assert_eq!(left(&scene), expected);
+    scene.restart();
+    assert_eq!(left(&scene), expected, "and that is written");
 }

@@ -56,6 +56,29 @@ impl Rare {
     }
 }
 
+/// A part of the way through the offsets of a group, topic by topic.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slice<'a> {
+    /// The last topic that is done.
+    pub(super) after: Option<&'a TopicName>,
+    /// No further topic is looked at after so many commits.
+    pub(super) looked_max: usize,
+    /// No more are forgotten.
+    pub(super) gone_max: usize,
+}
+
+/// What a slice came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Removed {
+    pub(super) gone: Vec<(TopicName, PartitionIndex)>,
+    /// How many commits were looked at.
+    pub(super) looked: usize,
+    /// The last topic that is done, if one is.
+    pub(super) until: Option<TopicName>,
+    /// Whether all topics are done.
+    pub(super) is_done: bool,
+}
+
 /// From when the retention of a group's offsets counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RetentionStart {
@@ -255,45 +278,73 @@ impl GroupOffsets {
         true
     }
 
-    /// Forgets at most `max` commits that have expired, and returns which. Topics in `is_used` keep theirs.
+    /// Forgets commits that have expired. Topics in `is_used` keep theirs.
     pub(super) fn remove_expired(
         &mut self,
         now: WallMs,
         start: RetentionStart,
         retention_ms: u64,
         is_used: impl Fn(&str) -> bool,
-        max: usize,
-    ) -> Vec<(TopicName, PartitionIndex)> {
-        let mut gone = Vec::new();
-        if start != RetentionStart::Never {
-            for (topic, offsets) in &mut self.topics {
-                let is_gone = |_: Option<TopicId>, entry: &Entry| {
-                    entry.has_expired(now, start, retention_ms) && !is_used(topic.as_str())
-                };
-                offsets.remove_where(topic, max, is_gone, &mut gone);
-            }
+        slice: Slice<'_>,
+    ) -> Removed {
+        if start == RetentionStart::Never {
+            return Removed { is_done: true, ..Removed::default() };
         }
-        self.forget_empty(gone.len());
-        gone
+        let is_gone = |_: Option<TopicId>, entry: &Entry| entry.has_expired(now, start, retention_ms);
+        let is_wanted = |topic: &str, offsets: &TopicOffsets| {
+            offsets.entries.iter().any(|entry| is_gone(None, entry)) && !is_used(topic)
+        };
+        self.remove_slice(slice, is_wanted, is_gone)
     }
 
-    /// Forgets at most `max` commits to the topic that had this name and id, and returns which. A commit that knows no
-    /// id is taken for one to that topic.
-    pub(super) fn remove_topic(
-        &mut self,
-        topic: &TopicName,
-        topic_id: Option<TopicId>,
-        max: usize,
-    ) -> Vec<(TopicName, PartitionIndex)> {
-        let mut gone = Vec::new();
+    /// Forgets commits to topics whose ids `is_known` does not know. One that knows no id belongs to whatever has the name.
+    pub(super) fn remove_unknown(&mut self, is_known: impl Fn(TopicId) -> bool, slice: Slice<'_>) -> Removed {
+        let is_gone = |theirs: Option<TopicId>, _: &Entry| theirs.is_some_and(|theirs| !is_known(theirs));
+        self.remove_slice(slice, |_, _| true, is_gone)
+    }
+
+    /// Forgets commits to the topic that had this name and id. A commit that knows no id is taken for one to that topic.
+    pub(super) fn remove_topic(&mut self, topic: &TopicName, topic_id: Option<TopicId>, gone_max: usize) -> Removed {
+        let mut removed = Removed { is_done: true, ..Removed::default() };
         if let Some(offsets) = self.topics.get_mut(topic.as_str()) {
             let is_gone = |theirs: Option<TopicId>, _: &Entry| {
                 theirs.zip(topic_id).is_none_or(|(theirs, dropped)| theirs == dropped)
             };
-            offsets.remove_where(topic, max, is_gone, &mut gone);
-            self.forget_empty(gone.len());
+            removed.looked = offsets.entries.len();
+            offsets.remove_where(topic, gone_max, is_gone, &mut removed.gone);
+            removed.is_done = removed.gone.len() < gone_max;
+            self.forget_empty(removed.gone.len());
         }
-        gone
+        removed
+    }
+
+    /// Forgets what `is_gone` in the topics that are wanted, as far as the slice goes: at least one topic, for there are not so
+    /// many partitions in one.
+    fn remove_slice(
+        &mut self,
+        slice: Slice<'_>,
+        is_wanted: impl Fn(&str, &TopicOffsets) -> bool,
+        is_gone: impl Fn(Option<TopicId>, &Entry) -> bool,
+    ) -> Removed {
+        let mut removed = Removed { is_done: true, ..Removed::default() };
+        let from = slice.after.map_or(Bound::Unbounded, |topic| Bound::Excluded(topic.as_str()));
+        for (topic, offsets) in self.topics.range_mut::<str, _>((from, Bound::Unbounded)) {
+            if removed.looked >= slice.looked_max {
+                removed.is_done = false;
+                break;
+            }
+            removed.looked += offsets.entries.len();
+            if is_wanted(topic.as_str(), offsets) {
+                offsets.remove_where(topic, slice.gone_max, &is_gone, &mut removed.gone);
+            }
+            if removed.gone.len() >= slice.gone_max {
+                removed.is_done = false;
+                break;
+            }
+            removed.until = Some(topic.clone());
+        }
+        self.forget_empty(removed.gone.len());
+        removed
     }
 
     fn forget_empty(&mut self, gone_count: usize) {
@@ -361,7 +412,7 @@ mod tests {
         // A commit that knew no id belongs to whatever has the name.
         offsets.set(&topic, PartitionIndex(2), commit(30, None));
         assert_eq!([0, 1, 2].map(|at| fetch(&offsets, Some(2), at)), [None, Some(20), Some(30)]);
-        let gone = offsets.remove_topic(&topic, Some(TopicId(1)), 10);
+        let gone = offsets.remove_topic(&topic, Some(TopicId(1)), 10).gone;
         assert_eq!(gone.iter().map(|(_, partition)| partition.0).collect::<Vec<_>>(), vec![0, 2]);
         assert_eq!([0, 1, 2].map(|at| fetch(&offsets, Some(2), at)), [None, Some(20), None]);
         assert_eq!(offsets.count(), 1);
@@ -382,7 +433,8 @@ mod tests {
         set(&mut offsets, "later", 4_500, None);
         let gone = |start, now, max| {
             let mut offsets = offsets.clone();
-            let gone = offsets.remove_expired(WallMs(now), start, 1_000, |topic| topic == "used", max);
+            let slice = Slice { after: None, looked_max: usize::MAX, gone_max: max };
+            let gone = offsets.remove_expired(WallMs(now), start, 1_000, |topic| topic == "used", slice).gone;
             assert_eq!(offsets.count(), 5 - gone.len());
             gone.iter().map(|(topic, _)| topic.to_string()).collect::<Vec<_>>().concat()
         };
@@ -400,5 +452,30 @@ mod tests {
             "and what was committed after that has its own time"
         );
         assert_eq!(gone(RetentionStart::Emptied(WallMs(2_000)), 5_500, 9), "abclater");
+    }
+
+    #[test]
+    fn a_way_through_many_topics_goes_on_where_it_stopped() {
+        let mut offsets = GroupOffsets::default();
+        for topic in 0..10_u32 {
+            for partition in 0..10 {
+                let commit = commit(1, Some(u128::from(topic % 2)));
+                offsets.set(&TopicName::from(format!("t{topic}")), PartitionIndex(partition), commit);
+            }
+        }
+        let (mut after, mut steps) = (None, Vec::new());
+        loop {
+            let slice = Slice { after: after.as_ref(), looked_max: 25, gone_max: 12 };
+            let removed = offsets.remove_unknown(|topic_id| topic_id == TopicId(1), slice);
+            steps.push((removed.looked, removed.gone.len()));
+            if removed.is_done {
+                break;
+            }
+            after = removed.until.or(after);
+        }
+        // Three topics at most, and no more than may be forgotten at once.
+        assert_eq!(steps, [(30, 12), (28, 12), (26, 12), (24, 12), (12, 2)]);
+        assert_eq!(offsets.count(), 50);
+        assert_eq!(offsets.topics().map(TopicName::as_str).collect::<Vec<_>>(), ["t1", "t3", "t5", "t7", "t9"]);
     }
 }

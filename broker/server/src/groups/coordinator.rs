@@ -150,6 +150,7 @@ impl CoordinatorRef {
                 let now = clock::now(&self.state);
                 let _ = self.with(|serving| {
                     let effects = serving.groups.start(now);
+                    serving.groups.drop_unknown_topics();
                     serving.take(effects, None);
                 });
                 self.stored().snapshot_bytes.set(snapshot_bytes);
@@ -294,7 +295,7 @@ impl CoordinatorRef {
 
     /// The metadata is another; these topics are gone, and so are the offsets in them.
     pub(super) fn metadata_changed(&self, image: &Arc<MetadataImage>, gone: &[&Arc<Topic>]) {
-        // One that loads will look at the newest. Offsets that it reads of a topic that is gone do not apply to another of its name.
+        // One that loads will look at the newest, and forgets the offsets of topics that are gone by then.
         let _ = self.with(|serving| {
             serving.groups.set_topics(Arc::new(ImageTopics(Arc::clone(image))));
             for topic in gone {

@@ -1,5 +1,5 @@
 //! The search for offsets that nobody needs: expired ones, and those of deleted topics. Owns how far it has come; goes
-//! through the groups in slices, so that a million offsets do not keep a heartbeat waiting. Lives on the shard that owns
+//! through the groups, and through the topics of each, in slices, so that a million offsets do not keep a heartbeat waiting. Lives on the shard that owns
 //! the partition.
 
 use std::ops::Bound;
@@ -11,6 +11,7 @@ use crate::group::effects::Effects;
 use crate::group::ids::{GroupId, TopicName};
 use crate::group::limits::{SWEEP_COUNT_MAX, SWEEP_OFFSETS_MAX, SWEEP_TOMBSTONES_MAX};
 use crate::group::now::{MonotonicMs, Now};
+use crate::group::offsets::{Removed, Slice};
 use crate::group::record::GroupRecord;
 
 /// One way through all groups.
@@ -19,6 +20,14 @@ pub(super) struct Sweep {
     what: Wanted,
     /// The last group that is done.
     done: Option<GroupId>,
+    /// A group that is not, and the last topic of it that is.
+    within: Option<(GroupId, TopicName)>,
+}
+
+impl Sweep {
+    fn new(what: Wanted) -> Sweep {
+        Sweep { what, done: None, within: None }
+    }
 }
 
 /// What is looked for.
@@ -28,6 +37,8 @@ enum Wanted {
     Expired,
     /// Offsets of a topic that was deleted.
     Topic { topic: TopicName, topic_id: Option<TopicId> },
+    /// Offsets of topics that there are not any more.
+    Unknown,
 }
 
 impl GroupCoordinator {
@@ -36,15 +47,21 @@ impl GroupCoordinator {
     pub fn drop_topic(&mut self, topic: &str, topic_id: Option<TopicId>) {
         if self.sweeps.len() < SWEEP_COUNT_MAX {
             let topic = self.shared_name(topic);
-            self.sweeps.push_back(Sweep { what: Wanted::Topic { topic, topic_id }, done: None });
+            self.sweeps.push_back(Sweep::new(Wanted::Topic { topic, topic_id }));
         }
         // Beyond that many they are left to their retention.
+    }
+
+    /// The log was read, and topics may have been deleted whose offsets were not all forgotten before the coordinator ended: those of
+    /// topics that there are not are forgotten, in the ticks that follow. [`GroupCoordinator::set_topics`] must have been called.
+    pub fn drop_unknown_topics(&mut self) {
+        self.sweeps.push_back(Sweep::new(Wanted::Unknown));
     }
 
     pub(super) fn sweep(&mut self, now: Now, effects: &mut Effects) {
         if self.expiry_at <= now.monotonic {
             self.expiry_at = MonotonicMs::NEVER;
-            self.sweeps.push_back(Sweep { what: Wanted::Expired, done: None });
+            self.sweeps.push_back(Sweep::new(Wanted::Expired));
         }
         let mut offsets_left = SWEEP_OFFSETS_MAX;
         let mut tombstones_left = SWEEP_TOMBSTONES_MAX;
@@ -54,17 +71,21 @@ impl GroupCoordinator {
                 return;
             }
             let from = sweep.done.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let Some((group_id, group)) = self.groups.range::<GroupId, _>((from, Bound::Unbounded)).next() else {
+            let Some((group_id, _)) = self.groups.range::<GroupId, _>((from, Bound::Unbounded)).next() else {
                 self.finish_sweep(&sweep, now);
                 continue;
             };
             let group_id = group_id.clone();
+            let after = sweep.within.take().filter(|(within, _)| *within == group_id).map(|(_, topic)| topic);
+            let slice = Slice { after: after.as_ref(), looked_max: offsets_left, gone_max: tombstones_left };
+            let removed = self.sweep_group(now, &sweep.what, &group_id, slice, effects);
             // A group without offsets costs a look all the same.
-            offsets_left = offsets_left.saturating_sub(group.offsets.count().max(1));
-            let found = self.sweep_group(now, &sweep.what, &group_id, tombstones_left, effects);
-            tombstones_left -= found;
-            if tombstones_left > 0 {
+            offsets_left = offsets_left.saturating_sub(removed.looked.max(1));
+            tombstones_left -= removed.gone_count;
+            if removed.is_done {
                 sweep.done = Some(group_id);
+            } else {
+                sweep.within = removed.until.or(after).map(|topic| (group_id, topic));
             }
             self.sweeps.push_front(sweep);
         }
@@ -77,35 +98,46 @@ impl GroupCoordinator {
         }
     }
 
-    /// Looks through one group; returns how many offsets it has forgotten.
+    /// Looks through a slice of one group.
     fn sweep_group(
         &mut self,
         now: Now,
         wanted: &Wanted,
         group_id: &GroupId,
-        tombstones_max: usize,
+        slice: Slice<'_>,
         effects: &mut Effects,
-    ) -> usize {
+    ) -> Swept {
         let group = self.groups.get_mut(group_id).expect("it was found");
-        let gone = match wanted {
-            Wanted::Topic { topic, topic_id } => group.offsets.remove_topic(topic, *topic_id, tombstones_max),
+        let removed = match wanted {
+            Wanted::Topic { topic, topic_id } => group.offsets.remove_topic(topic, *topic_id, slice.gone_max),
+            Wanted::Unknown => group.offsets.remove_unknown(|topic_id| self.topics.name(topic_id).is_some(), slice),
             Wanted::Expired => {
                 let (start, retention_ms) = (group.retention_start(), self.config.offsets_retention_ms);
                 let mut offsets = std::mem::take(&mut group.offsets);
                 let is_used = |topic: &str| group.is_subscribed_to(topic);
-                let gone = offsets.remove_expired(now.wall, start, retention_ms, is_used, tombstones_max);
+                let removed = offsets.remove_expired(now.wall, start, retention_ms, is_used, slice);
                 group.offsets = offsets;
-                gone
+                removed
             }
         };
-        let (count, is_over) = (gone.len(), group.offsets.count() == 0 && group.is_vacant());
-        self.offset_count -= count;
+        let is_over = group.offsets.count() == 0 && group.is_vacant();
+        let Removed { gone, looked, until, is_done } = removed;
+        let gone_count = gone.len();
+        self.offset_count -= gone_count;
         for (topic, partition) in gone {
             effects.record(GroupRecord::OffsetTombstone { group_id: group_id.clone(), topic, partition });
         }
         if is_over {
             self.remove_group(group_id, effects);
         }
-        count
+        Swept { gone_count, looked, until, is_done }
     }
+}
+
+/// What a slice of a group came to, once it is written.
+struct Swept {
+    gone_count: usize,
+    looked: usize,
+    until: Option<TopicName>,
+    is_done: bool,
 }
