@@ -102,6 +102,8 @@ pub struct Shard {
     ghosts: Vec<Ghost>,
     /// Who was given a partition, by generation.
     given: BTreeMap<(i32, u8), String>,
+    /// What each member was assigned in a generation, by the instance or else the id.
+    dealt: BTreeMap<(i32, String), Vec<u8>>,
     /// The last acknowledged offset of each partition.
     acknowledged: BTreeMap<u8, u64>,
     /// Lives of static members whose successors are in.
@@ -170,6 +172,7 @@ impl Shard {
             clients,
             ghosts: Vec::new(),
             given: BTreeMap::new(),
+            dealt: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             replaced: BTreeSet::new(),
             last_generation: 0,
@@ -451,6 +454,8 @@ impl Shard {
         let effects = self.coordinator.start(self.now);
         self.queue.push_back(effects);
         self.last_generation = 0;
+        // A generation that was not written is counted again.
+        self.dealt.clear();
         // A replacement that joined, and whose generation was never written, is not known any more; Kafka's neither.
         self.replaced.clear();
         self.done.restarts += 1;
@@ -480,11 +485,24 @@ impl Shard {
         self.done.rebalances += usize::from(generation > self.last_generation);
         self.last_generation = generation;
 
+        self.check_untouched();
         for (partition, offset) in &self.acknowledged {
             let group = self.coordinator.group(GROUP).expect("a group with offsets stays");
             let commit = group.offsets().get(TOPIC, PartitionIndex(u32::from(*partition)));
             let found = commit.map_or(0, |commit| commit.offset.0);
             assert!(found >= *offset, "partition {partition}: {offset} was acknowledged, {found} is there");
+        }
+    }
+
+    /// What a member was assigned stays its own for the whole generation, whoever restarts in it.
+    fn check_untouched(&mut self) {
+        let Some(group) = self.coordinator.describe_classic(GROUP).filter(|group| group.state == "Stable") else {
+            return;
+        };
+        for member in group.members {
+            let who = member.instance_id.as_ref().map_or_else(|| member.member_id.to_string(), |id| id.to_string());
+            let dealt = self.dealt.entry((group.generation.0, who)).or_insert_with(|| member.assignment.to_vec());
+            assert_eq!(dealt[..], member.assignment[..], "{} in generation {}", member.member_id, group.generation.0);
         }
     }
 

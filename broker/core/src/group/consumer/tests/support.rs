@@ -127,6 +127,7 @@ impl Scene {
         let before = self.group.clone();
         let outcome = self.hear_into(request, &mut effects);
         self.group.assert_invariants();
+        assert_untouched(&before, &self.group);
         if outcome.is_err() {
             assert!(effects.is_empty(), "a refusal writes nothing");
             assert_eq!(format!("{before:?}"), format!("{:?}", self.group), "a refusal changes nothing");
@@ -170,6 +171,18 @@ impl Scene {
     /// Whether the member has all it is to have.
     pub(super) fn assigned(&self, member_id: &str) -> PartitionSet {
         self.group.members[member_id].current.assigned.clone()
+    }
+}
+
+/// What a member has and is to have stays its own over an event, whatever else changes.
+fn assert_untouched(before: &ConsumerGroup, after: &ConsumerGroup) {
+    for (member_id, member) in &after.members {
+        let of_instance = member.subscription.instance_id.as_ref().and_then(|id| before.instances.get(id.as_str()));
+        let Some(was) = before.members.get(of_instance.unwrap_or(member_id).as_str()) else { continue };
+        let Some(target) = after.targets.get(member_id.as_str()) else { continue };
+        let untouched = was.current.assigned.and(target);
+        let lost = untouched.minus(&member.current.assigned);
+        assert!(lost.is_empty(), "{member_id} loses what it is to have: {lost:?}, {before:#?}, {after:#?}");
     }
 }
 
