@@ -19,6 +19,7 @@ pub mod limits;
 mod now;
 mod offsets;
 mod partition_set;
+mod pattern_pace;
 mod record;
 mod request;
 mod subscription_pattern;

@@ -108,6 +108,8 @@ pub(crate) fn of_group(error: &GroupError) -> KafkaError {
         GroupError::UnreleasedInstance { .. } => KafkaError::UNRELEASED_INSTANCE_ID,
         GroupError::UnsupportedAssignor => KafkaError::UNSUPPORTED_ASSIGNOR,
         GroupError::InvalidPattern { .. } => KafkaError::INVALID_REGULAR_EXPRESSION,
+        // Clients know that one as a state that passes, and ask the same coordinator again.
+        GroupError::PatternsBusy => KafkaError::COORDINATOR_LOAD_IN_PROGRESS,
         GroupError::OffsetMetadataTooLarge { .. } => KafkaError::OFFSET_METADATA_TOO_LARGE,
         GroupError::NonEmptyGroup => KafkaError::NON_EMPTY_GROUP,
         GroupError::SubscribedToTopic => KafkaError::GROUP_SUBSCRIBED_TO_TOPIC,

@@ -24,6 +24,7 @@ mod target;
 mod tests;
 mod timers;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ use super::ids::{Generation, GroupId, InstanceId, MemberId};
 use super::now::{MonotonicMs, Now, WallMs};
 use super::offsets::RetentionStart;
 use super::partition_set::{PartitionSet, TopicPartition};
+use super::pattern_pace::PatternPace;
 use super::record::GroupRecord;
 use super::topics::Topics;
 
@@ -52,6 +54,7 @@ pub(crate) struct ConsumerContext<'a> {
     pub(crate) now: Now,
     pub(crate) config: &'a ConsumerGroupConfig,
     pub(crate) topics: &'a dyn Topics,
+    pub(crate) pattern_pace: &'a Cell<PatternPace>,
 }
 
 /// One group whose broker assigns, without its offsets.
@@ -72,8 +75,10 @@ pub struct ConsumerGroup {
     holders: BTreeMap<TopicPartition, MemberId>,
     /// The patterns of members.
     patterns: BTreeMap<Arc<str>, ResolvedPattern>,
-    /// The metadata that the group has last looked at; none since it was loaded.
+    /// The metadata that the group has last looked at with all of its patterns; none since it was loaded.
     seen: Option<MetadataVersion>,
+    /// The metadata that its hash is of.
+    hashed: Option<MetadataVersion>,
     /// Before that, patterns are not held against new metadata.
     patterns_fresh_until: MonotonicMs,
     /// No deadline of this group comes before that one; it may come long after.
@@ -98,6 +103,7 @@ impl ConsumerGroup {
             holders: BTreeMap::new(),
             patterns: BTreeMap::new(),
             seen: None,
+            hashed: None,
             patterns_fresh_until: MonotonicMs(0),
             wake_at: MonotonicMs::NEVER,
             is_stored: false,

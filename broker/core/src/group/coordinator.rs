@@ -13,6 +13,7 @@ mod loading;
 mod snapshot;
 mod sweep;
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use super::ids::{GroupId, InstanceId, TopicName};
 use super::limits::{GROUP_COUNT_MAX, GROUP_ID_BYTES_MAX};
 use super::now::{MonotonicMs, Now};
 use super::offsets::{GroupOffsets, RetentionStart};
+use super::pattern_pace::PatternPace;
 use super::record::GroupRecord;
 use super::request::{Caller, JoinRequest, Leaving, SyncRequest};
 use super::topics::{NoTopics, Topics};
@@ -141,6 +143,7 @@ impl Group {
 pub struct GroupCoordinator {
     config: GroupConfig,
     topics: Arc<dyn Topics>,
+    pattern_pace: Cell<PatternPace>,
     groups: BTreeMap<GroupId, Group>,
     /// When groups wake. An entry that is not the group's `scheduled` is of no account.
     alarms: BinaryHeap<Reverse<(MonotonicMs, GroupId)>>,
@@ -161,6 +164,7 @@ impl GroupCoordinator {
         Self {
             config,
             topics: Arc::new(NoTopics),
+            pattern_pace: Cell::default(),
             groups: BTreeMap::new(),
             alarms: BinaryHeap::new(),
             names: BTreeSet::new(),
@@ -225,7 +229,8 @@ impl GroupCoordinator {
                 group.downgrade(ctx, &*self.topics, &mut effects);
             }
         }
-        let members = ConsumerContext { now, config: &self.config.consumer, topics: &*self.topics };
+        let (config, topics) = (&self.config.consumer, &*self.topics);
+        let members = ConsumerContext { now, config, topics, pattern_pace: &self.pattern_pace };
         match known {
             Err(error) => refuse_join(waiter, &request, error, &mut effects),
             Ok(group) => match &mut group.kind {

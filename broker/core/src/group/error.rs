@@ -86,6 +86,9 @@ pub enum GroupError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The caller wants another pattern of topic names, and as many as may be at once were looked at: it has to come back.
+    #[error("too many new patterns of topic names at once: come back in a second")]
+    PatternsBusy,
     /// The caller's request contradicts itself.
     #[error("{reason}")]
     InvalidRequest {

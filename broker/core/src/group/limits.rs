@@ -2,6 +2,8 @@
 
 use ouzel_protocol::limits::BATCH_BYTES_MAX;
 
+use crate::limits::TOPIC_COUNT_MAX;
+
 /// Longest group id, in bytes: what a string of Kafka's wire can hold is no name any more.
 pub const GROUP_ID_BYTES_MAX: usize = 1_024;
 /// Longest member id, instance id, client id, protocol type or protocol name, in bytes.
@@ -59,6 +61,12 @@ pub const HEARTBEATS_PER_S: u32 = 1_000;
 pub const PATTERN_COUNT_MAX: usize = 64;
 /// How often patterns are held against new metadata at most, in ms: Kafka's interval of 10 s is one that people wait for.
 pub const PATTERN_REFRESH_INTERVAL_MS: u32 = 1_000;
+/// Names a second that the patterns of a coordinator's groups are held against: twice all topics that there may be.
+pub const PATTERN_NAMES_PER_S: u64 = 2 * TOPIC_COUNT_MAX as u64;
+/// Names that they are held against at once, when nothing was asked for in the time before.
+pub const PATTERN_NAMES_BURST: usize = 2 * TOPIC_COUNT_MAX;
+/// To read a pattern counts as much as to hold it against so many names.
+pub const PATTERN_NAME_COST: usize = 1_024;
 /// Longest pattern of topic names, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 4_096;
 /// What one compiled pattern may take, in bytes, and again as much for its cache while it is matched.
@@ -70,5 +78,7 @@ pub const PATTERN_DEPTH_MAX: u32 = 64;
 const _: () = assert!(GROUP_METADATA_BYTES_MAX + GROUP_ASSIGNMENT_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(MEMBER_METADATA_BYTES_MAX <= GROUP_METADATA_BYTES_MAX);
 const _: () = assert!(MEMBER_COUNT_DEFAULT <= MEMBER_COUNT_MAX);
+// All patterns of a group of usual size may come at once.
+const _: () = assert!(PATTERN_COUNT_MAX * PATTERN_NAME_COST <= PATTERN_NAMES_BURST);
 const _: () = assert!(SESSION_TIMEOUT_MS_MIN < SESSION_TIMEOUT_MS_MAX);
 const _: () = assert!(CONSUMER_HEARTBEAT_INTERVAL_MS_DEFAULT < CONSUMER_SESSION_TIMEOUT_MS_DEFAULT);

@@ -73,7 +73,7 @@ impl ConsumerGroup {
         }
         let before = known.map(|member| Arc::clone(&member.subscription));
         let after = updated(before.as_deref(), request, caller)?.map(Arc::new);
-        self.check_pattern(before.as_deref(), after.as_deref())?;
+        self.check_pattern(ctx, before.as_deref(), after.as_deref())?;
 
         let is_changed = after.as_deref().is_some_and(|after| reads_other(before.as_deref(), after));
         let member_id = self.seat(speaker, before, after, effects);
@@ -159,11 +159,23 @@ impl ConsumerGroup {
     }
 
     /// Whether the new pattern of a member is one, and the group may have it.
-    fn check_pattern(&self, before: Option<&Subscription>, after: Option<&Subscription>) -> Result<(), GroupError> {
+    fn check_pattern(
+        &self,
+        ctx: ConsumerContext<'_>,
+        before: Option<&Subscription>,
+        after: Option<&Subscription>,
+    ) -> Result<(), GroupError> {
         let Some(pattern) = after.and_then(|after| after.pattern.as_ref()) else { return Ok(()) };
         if before.and_then(|before| before.pattern.as_ref()) == Some(pattern) || self.patterns.contains_key(pattern) {
             return Ok(());
         }
+        let mut pace = ctx.pattern_pace.get();
+        if !pace.has_room(ctx.now.monotonic) {
+            return Err(GroupError::PatternsBusy);
+        }
+        // What is no pattern was read all the same.
+        pace.spend(ctx.now.monotonic, 0);
+        ctx.pattern_pace.set(pace);
         SubscriptionPattern::parse(pattern)?;
         let (got, max) = (self.patterns.len() + 1, PATTERN_COUNT_MAX);
         if got > max { Err(GroupError::TooLarge { what: "set of patterns", got, max }) } else { Ok(()) }

@@ -75,6 +75,7 @@ impl ConsumerGroup {
     /// coordinator writes, is put right by taking members out: they join again.
     pub(crate) fn start(&mut self, now: Now, config: &ConsumerGroupConfig, effects: &mut Effects) {
         self.seen = None;
+        self.hashed = None;
         // The log does not say since when: nothing is forgotten too early.
         self.vacant_since = now.wall;
         if !EPOCHS.contains(&self.epoch.0) {

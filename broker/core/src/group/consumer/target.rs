@@ -51,11 +51,15 @@ impl ConsumerGroup {
         }
         // Patterns are work for as many names as there are: new ones at once, the others from time to time.
         let is_due = self.patterns.is_empty() || ctx.now.monotonic >= self.patterns_fresh_until;
-        self.resolve_patterns(ctx, is_due, effects);
-        if is_due {
+        let resolved_count = self.resolve_patterns(ctx, is_due, effects);
+        if is_due && self.patterns.values().all(|resolved| resolved.version == version) {
             self.seen = Some(version);
             self.patterns_fresh_until = ctx.now.monotonic.after(PATTERN_REFRESH_INTERVAL_MS);
         }
+        if !is_changed && resolved_count == 0 && self.hashed == Some(version) {
+            return;
+        }
+        self.hashed = Some(version);
         let hash = self.hash(ctx.topics);
         let is_news = hash != self.metadata_hash;
         self.metadata_hash = hash;
@@ -153,29 +157,39 @@ impl ConsumerGroup {
         self.members.values().filter_map(|member| member.subscription.pattern.clone()).collect()
     }
 
-    /// Holds the patterns of members against the topics there are: those that are new, or all.
-    fn resolve_patterns(&mut self, ctx: ConsumerContext<'_>, all: bool, effects: &mut Effects) {
+    /// Holds the patterns of members against the topics there are: those that are new, which were let in, and of the others, if
+    /// `all` of them are wanted, as many as there is time for. Returns how many.
+    fn resolve_patterns(&mut self, ctx: ConsumerContext<'_>, all: bool, effects: &mut Effects) -> usize {
+        let mut count = 0;
         for pattern in self.wanted_patterns() {
-            if all || !self.patterns.contains_key(&pattern) {
+            let is_wanted = match self.patterns.get(&pattern) {
+                None => true,
+                Some(resolved) if resolved.version == ctx.topics.version() => false,
+                Some(_) => all && ctx.pattern_pace.get().has_room(ctx.now.monotonic),
+            };
+            if is_wanted {
                 self.resolve_pattern(pattern, ctx, effects);
+                count += 1;
             }
         }
+        count
     }
 
     fn resolve_pattern(&mut self, pattern: Arc<str>, ctx: ConsumerContext<'_>, effects: &mut Effects) {
         let before = self.patterns.get(&pattern);
-        if before.is_some_and(|resolved| resolved.version == ctx.topics.version()) {
-            return;
-        }
-        let mut names = Vec::new();
+        let (mut names, mut name_count) = (Vec::new(), 0);
         // One that was stored and is none any more means nothing.
         if let Ok(parsed) = SubscriptionPattern::parse(&pattern) {
             ctx.topics.each(&mut |name| {
+                name_count += 1;
                 if parsed.fits(name) {
                     names.push(TopicName::from(name));
                 }
             });
         }
+        let mut pace = ctx.pattern_pace.get();
+        pace.spend(ctx.now.monotonic, name_count);
+        ctx.pattern_pace.set(pace);
         names.sort_unstable();
         let is_news = before.is_none_or(|resolved| resolved.topics.as_ref() != names);
         let topics = names.into();

@@ -290,6 +290,62 @@ fn patterns_mean_all_topics_that_fit_but_the_brokers_own() {
     assert!(!scene.group.is_subscribed_to("metrics.a"));
 }
 
+/// A later heartbeat, in which the member has another pattern.
+fn wanting<'a>(epoch: i32, pattern: &'a str) -> ouzel_protocol::kafka::ConsumerGroupHeartbeatRequest<'a> {
+    ouzel_protocol::kafka::ConsumerGroupHeartbeatRequest {
+        member_epoch: epoch,
+        subscribed_topic_names: None,
+        subscribed_topic_regex: Some(pattern),
+        topic_partitions: None,
+        ..join("one", &[])
+    }
+}
+
+#[test]
+fn who_changes_its_pattern_all_the_time_is_told_to_come_back() {
+    use ouzel_protocol::kafka::ConsumerGroupHeartbeatRequest as Request;
+    let mut scene = Scene::new(&[("metrics.a", 1)]);
+    let mut epoch = scene.hear(&Request { topic_partitions: Some(Array::EMPTY), ..wanting(0, "m.*") }).unwrap().epoch.0;
+    let mut heard = 0;
+    loop {
+        let pattern = format!("metrics.*|x{heard}");
+        match scene.hear(&wanting(epoch, &pattern)) {
+            Ok(outcome) => epoch = outcome.epoch.0,
+            Err(error) => {
+                assert_eq!(error, GroupError::PatternsBusy);
+                break;
+            }
+        }
+        heard += 1;
+        assert!(heard < 1_000, "somewhere there is an end");
+    }
+    let invalid = scene.hear(&wanting(epoch, "(a"));
+    assert_eq!(invalid, Err(GroupError::PatternsBusy), "to find that out is work as well");
+    // It is a member as before, and one that is known costs nothing.
+    assert_eq!(scene.hear(&beat("one", epoch)).unwrap().epoch.0, epoch);
+    let known = format!("metrics.*|x{}", heard - 1);
+    assert!(scene.hear(&wanting(epoch, &known)).is_ok());
+    scene.now += 1_000;
+    assert!(scene.hear(&wanting(epoch, "metrics.*|later")).is_ok());
+}
+
+#[test]
+fn patterns_are_held_against_new_topics_as_there_is_time() {
+    use ouzel_protocol::kafka::ConsumerGroupHeartbeatRequest as Request;
+    let mut scene = Scene::new(&[("metrics.a", 1)]);
+    scene.hear(&Request { topic_partitions: Some(Array::EMPTY), ..wanting(0, "metrics.*") }).unwrap();
+    scene.topics.set("metrics.b", 1);
+    scene.now += u64::from(PATTERN_REFRESH_INTERVAL_MS);
+    let mut pace = scene.pattern_pace.get();
+    pace.spend(at(scene.now).monotonic, 10 * 131_072);
+    scene.pattern_pace.set(pace);
+    assert_eq!(scene.hear(&beat("one", 1)).unwrap().assignment, None, "others were first");
+    scene.now += 5_000;
+    assert_eq!(scene.hear(&beat("one", 1)).unwrap().assignment, None);
+    scene.now += 5_000;
+    assert_eq!(scene.hear(&beat("one", 1)).unwrap().assignment.unwrap().len(), 2);
+}
+
 #[test]
 fn the_assignor_that_most_members_want_assigns() {
     use ouzel_protocol::kafka::ConsumerGroupHeartbeatRequest as Request;

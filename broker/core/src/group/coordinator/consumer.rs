@@ -47,7 +47,8 @@ impl GroupCoordinator {
         effects: &mut Effects,
     ) -> Result<HeartbeatOutcome, GroupError> {
         check_group_id(request.group_id, 1)?;
-        let ctx = ConsumerContext { now, config: &self.config.consumer, topics: &*self.topics };
+        let (config, topics) = (&self.config.consumer, &*self.topics);
+        let ctx = ConsumerContext { now, config, topics, pattern_pace: &self.pattern_pace };
         let group = match request.member_epoch {
             0 => find_or_create(&mut self.groups, request.group_id, now)?,
             _ => self.groups.get_mut(request.group_id).ok_or(GroupError::UnknownGroup)?,

@@ -106,6 +106,7 @@ pub(super) struct Scene {
     pub(super) now: u64,
     pub(super) records: Vec<ConsumerRecord>,
     drawn: u128,
+    pub(super) pattern_pace: Cell<PatternPace>,
 }
 
 impl Scene {
@@ -117,6 +118,7 @@ impl Scene {
             now: 0,
             records: Vec::new(),
             drawn: 0,
+            pattern_pace: Cell::default(),
         }
     }
 
@@ -141,7 +143,8 @@ impl Scene {
         request: &ConsumerGroupHeartbeatRequest<'_>,
         effects: &mut Effects,
     ) -> Result<HeartbeatOutcome, GroupError> {
-        let ctx = ConsumerContext { now: at(self.now), config: &self.config, topics: &self.topics };
+        let (config, topics) = (&self.config, &self.topics);
+        let ctx = ConsumerContext { now: at(self.now), config, topics, pattern_pace: &self.pattern_pace };
         self.group.heartbeat(ctx, request, caller(self.drawn), effects)
     }
 
