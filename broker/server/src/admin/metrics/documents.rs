@@ -1,5 +1,7 @@
 //! What is written about the metrics, held against the table: `docs/metrics.md` word for word, the dashboard and the alerts by
-//! the names they use.
+//! the series and labels that their queries and texts name.
+
+mod queries;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -44,15 +46,9 @@ and of names; a coordinator of more than ten thousand groups shows none. `ouzel_
     text
 }
 
-/// Names of metrics that a text uses.
-fn names(text: &str) -> Vec<&str> {
-    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    words.filter(|word| word.starts_with("ouzel_") || word.starts_with("process_")).collect()
-}
-
-/// Whether there is a series of this name.
-fn is_series(name: &str) -> bool {
-    ALL.iter().any(|metric| match metric.kind {
+/// The metric that a series belongs to.
+fn metric_of(name: &str) -> Option<&'static Metric> {
+    ALL.iter().copied().find(|metric| match metric.kind {
         Kind::Counter | Kind::Gauge => metric.name == name,
         Kind::SecondsHistogram | Kind::CountHistogram => {
             let suffix = name.strip_prefix(metric.name);
@@ -61,15 +57,38 @@ fn is_series(name: &str) -> bool {
     })
 }
 
-fn queries(value: &Value) -> Vec<String> {
+/// What a panel draws: its query, with Grafana's variables replaced, and the text of the legend.
+fn targets(value: &Value) -> Vec<(String, String)> {
     match value {
         Value::Object(fields) => {
-            let own = ["expr", "query"].iter().filter_map(|key| Some(fields.get(*key)?.as_str()?.to_owned()));
-            own.chain(fields.values().flat_map(queries)).collect()
+            let text = |key: &str| fields.get(key).and_then(Value::as_str);
+            let own = text("expr").map(|query| {
+                let plain = query.replace("$__rate_interval", "5m").replace("$job", ".*").replace("$instance", ".*");
+                (plain, text("legendFormat").unwrap_or_default().to_owned())
+            });
+            own.into_iter().chain(fields.values().flat_map(targets)).collect()
         }
-        Value::Array(values) => values.iter().flat_map(queries).collect(),
+        Value::Array(values) => values.iter().flat_map(targets).collect(),
         _ => Vec::new(),
     }
+}
+
+/// Labels that the texts of a legend or an alert name: words between these two.
+fn labels_named<'a>(text: &'a str, before: &'a str, after: &'a str) -> Vec<&'a str> {
+    text.split(before).skip(1).map(|rest| rest.split(after).next().unwrap_or(rest).trim()).collect()
+}
+
+/// Name, query and the rest of each alert. The file is written so that this can be read off: a query stands on the line of its
+/// key, or on deeper lines behind `>-`.
+fn alerts(text: &str) -> Vec<(&str, String, &str)> {
+    let rules = text.split("- alert: ").skip(1);
+    let alert = |rule: &str| {
+        let (_, behind) = rule.split_once("expr: ").expect("an alert has a query");
+        let (first, rest) = behind.split_once('\n').expect("something stands behind it");
+        let deeper = rest.lines().take_while(|line| line.starts_with("          "));
+        if first == ">-" { deeper.map(str::trim).collect::<Vec<_>>().join(" ") } else { first.to_owned() }
+    };
+    rules.map(|rule| (rule.lines().next().unwrap_or_default(), alert(rule), rule)).collect()
 }
 
 #[test]
@@ -81,7 +100,7 @@ fn every_name_is_legal_once_and_says_its_unit_and_type() {
         assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
         assert_eq!(
             metric.kind == Kind::SecondsHistogram,
-            is_series(&format!("{name}_sum")) && name.ends_with("_seconds"),
+            metric_of(&format!("{name}_sum")).is_some() && name.ends_with("_seconds"),
             "{name}"
         );
         assert!(metric.help.ends_with('.'), "{name}");
@@ -101,15 +120,37 @@ fn the_document_says_what_the_table_says() {
 }
 
 #[test]
-fn the_dashboard_and_the_alerts_name_series_that_are_there() {
+fn the_dashboard_asks_for_series_and_labels_that_are_there() {
     let dashboard: Value = serde_json::from_str(&read("grafana/ouzel.json")).expect("the dashboard is JSON");
-    let queries = queries(&dashboard);
-    let used: Vec<&str> = queries.iter().flat_map(|query| names(query)).collect();
-    assert!(used.len() > 40, "the queries of the dashboard are found");
-    let alerts = read("grafana/alerts.yml");
-    let of_alerts = names(&alerts);
-    assert!(of_alerts.len() > 10, "the expressions of the alerts are found");
-    for name in used.into_iter().chain(of_alerts) {
-        assert!(is_series(name), "there is no series {name}");
+    let targets = targets(&dashboard);
+    assert!(targets.len() > 40, "the queries of the dashboard are found");
+    for (query, legend) in targets {
+        assert!(!query.contains('$'), "a variable that nothing here replaces: {query}");
+        let labels = queries::labels_of(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        let named = labels_named(&legend, "{{", "}}");
+        queries::check_names(named, &labels).unwrap_or_else(|error| panic!("the legend of {query}: {error}"));
+    }
+    let variables = dashboard["templating"]["list"].as_array().expect("a list of variables");
+    let choices: Vec<&str> = variables.iter().filter_map(|variable| variable["query"]["query"].as_str()).collect();
+    assert_eq!(choices.len(), 2, "$job and $instance: {choices:?}");
+    for query in choices {
+        let inner = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
+        let (series, label) = inner.and_then(|inner| inner.split_once(", ")).expect("label_values(series, label)");
+        let labels = queries::labels_of_series(series).unwrap_or_else(|error| panic!("{query}: {error}"));
+        queries::check_names([label], &labels).unwrap_or_else(|error| panic!("{query}: {error}"));
+    }
+}
+
+#[test]
+fn the_alerts_ask_for_series_and_labels_that_are_there() {
+    let text = read("grafana/alerts.yml");
+    let alerts = alerts(&text);
+    assert!(alerts.len() > 10, "the alerts are found");
+    assert_eq!(alerts.len(), text.matches("expr:").count(), "each has one query");
+    for (name, query, rule) in alerts {
+        let labels = queries::labels_of(&query).unwrap_or_else(|error| panic!("{name}: {query}: {error}"));
+        let named = labels_named(rule, "$labels.", " ");
+        assert!(!named.is_empty(), "{name} says of what it speaks");
+        queries::check_names(named, &labels).unwrap_or_else(|error| panic!("the texts of {name}: {error}"));
     }
 }
