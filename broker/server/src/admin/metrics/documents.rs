@@ -43,8 +43,38 @@ and of names; a coordinator of more than ten thousand groups shows none. `ouzel_
         writeln!(text, "| `{name}` | {} | {} | {help} |", kind.word(), labels.join(", "))
             .expect("a string takes any text");
     }
+    text.push_str(KAFKA_EXPORTER);
     text
 }
+
+/// The last part of the document.
+const KAFKA_EXPORTER: &str = r#"
+## Dashboards that know kafka_exporter
+
+`ouzel_consumergroup_lag`, `ouzel_consumergroup_current_offset` and `ouzel_consumergroup_members` have the meaning and the labels of
+`kafka_consumergroup_lag`, `_current_offset` and `_members` of kafka_exporter. They do not have its names: everything here has one prefix, and
+where a migration has both scraped by one Prometheus, its sums would count groups of two clusters as one. Dashboards and alerts that are there
+already get those names by a rule of the scrape, below the job in `scrape_configs`:
+
+```yaml
+    metric_relabel_configs:
+      - source_labels: [__name__]
+        regex: ouzel_(consumergroup_(?:lag|current_offset|members))
+        target_label: __name__
+        replacement: kafka_$1
+```
+
+The names of the table are then gone for these three, also for [grafana/ouzel.json](grafana/ouzel.json). `ouzel_consumergroup_lag_sum` is not among
+them: it is one sum for a group, and `kafka_consumergroup_lag_sum` one for each topic of a group. That is a rule for `rule_files`:
+
+```yaml
+groups:
+  - name: kafka-names
+    rules:
+      - record: kafka_consumergroup_lag_sum
+        expr: sum by (job, instance, consumergroup, topic) (kafka_consumergroup_lag{job="ouzel"})
+```
+"#;
 
 /// The metric that a series belongs to.
 fn metric_of(name: &str) -> Option<&'static Metric> {
@@ -117,6 +147,23 @@ fn the_document_says_what_the_table_says() {
         read("metrics.md") == document(),
         "docs/metrics.md is not what the table says: run this test with {WRITE}=1"
     );
+}
+
+#[test]
+fn the_groups_have_the_labels_that_kafka_exporter_gives_them() {
+    for (name, labels) in [
+        ("lag", "consumergroup topic partition"),
+        ("current_offset", "consumergroup topic partition"),
+        ("members", "consumergroup"),
+        // One label less than there: why it is not renamed.
+        ("lag_sum", "consumergroup"),
+    ] {
+        let metric = metric_of(&format!("ouzel_consumergroup_{name}")).expect(name);
+        assert_eq!(metric.labels.join(" "), labels, "{name}");
+    }
+    let rule = KAFKA_EXPORTER.split_once("expr: ").and_then(|(_, rest)| rest.lines().next()).expect("a rule");
+    let labels = queries::labels_of(&rule.replace("kafka_", "ouzel_")).expect(rule);
+    assert_eq!(labels.into_iter().collect::<Vec<_>>(), ["consumergroup", "instance", "job", "topic"]);
 }
 
 #[test]
