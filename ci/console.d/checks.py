@@ -2,12 +2,15 @@
 import json
 import shutil
 
+import kafka
 from webdriver import Failed
 
 TOPIC = "orders"
 GROUP = "readers"
 SCRIPT = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
 LARGE = "x" * 6000
+# What a browser has no date for, what would be megabytes of spaces if it were indented, and what would be seen in another order.
+ODD, FAR, DEEP, TURNED = "odd", 9_000_000_000_000_000, "[" * 2048 + "]" * 2048, "pay \u202e001 OT"
 TAB, ENTER = "\ue004", "\ue007"
 SMALL, LARGE_SCREEN = (375, 800), (1600, 1000)
 
@@ -76,6 +79,18 @@ class Checks:
         browser.screenshot(f"{self.pictures}/messages-kinds.png")
         browser.click(".records button.small")
         browser.see(LARGE)
+        self.odd_messages()
+
+    def odd_messages(self):
+        """No record keeps the others from being seen, or looks like what it is not."""
+        browser = self.browser
+        self.broker.command("topic", "create", ODD, "--partitions", "1")
+        kafka.produce(self.broker.kafka, ODD, b"of no date", FAR)
+        self.broker.command("produce", ODD, stdin=f"{DEEP}\n{TURNED}\nlast\n")
+        self.page(f"topics/{ODD}/messages?partition=0", "last", "of no date", str(FAR), DEEP[:100], "e2 80 ae")
+        browser.screenshot(f"{self.pictures}/messages-odd.png")
+        styles = browser.run("return [...document.querySelectorAll('.records :is(code, pre)')].map((node) => getComputedStyle(node).unicodeBidi)")
+        expect(styles and set(styles) == {"isolate"}, f"what stands beside a value keeps its direction: {styles}")
 
     def follow(self):
         """A page that follows shows what comes without being asked."""

@@ -45,16 +45,35 @@ export function duration(ms) {
   return minutes > 0 ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
 }
 
-/** Milliseconds since 1970, in the reader's time. */
+/** Milliseconds since 1970, in the reader's time. A record may say any number; one that is no date is shown as it is. */
 export function time(ms) {
-  const date = new Date(ms);
-  if (ms < 0 || Number.isNaN(date.getTime())) return ms < 0 ? "none" : String(ms);
+  if (ms < 0) return "none";
+  const date = dateOf(ms);
+  if (date === null) return String(ms);
   const two = (number, width = 2) => String(number).padStart(width, "0");
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${two(date.getMilliseconds(), 3)}`;
 }
 
-/** Indents JSON as it stands; null where the text is none. Numbers stay as they were written: parsing would round large ones. */
+/** The same in UTC, or null where it is no date. */
+export function utcTime(ms) {
+  return ms < 0 ? null : (dateOf(ms)?.toISOString() ?? null);
+}
+
+/** Dates end in the year 275760: beyond it a Date is invalid, and writing that as text throws. */
+function dateOf(ms) {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? null : date;
+}
+
+// Indentation multiplies what a record holds, by depth: beyond these it is no help to a reader, and would hold up the page.
+const JSON_DEPTH_MAX = 64;
+const JSON_CHARACTERS_MAX = 1_048_576;
+
+/**
+ * Indents JSON as it stands; null where the text is none, or would be too deep or too long. Numbers stay as they were written: parsing
+ * would round large ones.
+ */
 export function indentedJson(text) {
   if (!/^\s*[[{]/.test(text)) return null;
   try {
@@ -66,7 +85,7 @@ export function indentedJson(text) {
   let depth = 0;
   let out = "";
   const line = () => `\n${"  ".repeat(depth)}`;
-  parts.forEach((part, index) => {
+  for (const [index, part] of parts.entries()) {
     const isEmpty = (part === "{" && parts[index + 1] === "}") || (part === "[" && parts[index + 1] === "]");
     const closesEmpty = (part === "}" && parts[index - 1] === "{") || (part === "]" && parts[index - 1] === "[");
     if (part === "{" || part === "[") {
@@ -80,7 +99,8 @@ export function indentedJson(text) {
     } else {
       out += part === ":" ? ": " : part;
     }
-  });
+    if (depth > JSON_DEPTH_MAX || out.length > JSON_CHARACTERS_MAX) return null;
+  }
   return out;
 }
 

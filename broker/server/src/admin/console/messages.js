@@ -2,7 +2,7 @@
 
 import { get, records } from "./api.js";
 import { badge, command, el, empty, field, fill, link, notice, pending, select } from "./dom.js";
-import { bytes, count, hexDump, hexOf, indentedJson, time } from "./format.js";
+import { bytes, count, hexDump, hexOf, indentedJson, time, utcTime } from "./format.js";
 import { topicHash } from "./topics.js";
 
 /** Longer values are shown in part at first. */
@@ -137,7 +137,7 @@ class Browser {
     return el("li", {},
       el("div", { class: "head" },
         el("span", { class: "offset" }, el("span", { class: "hidden" }, "Offset "), String(row.offset)),
-        el("time", { title: row.timestamp >= 0 ? new Date(row.timestamp).toISOString() : null }, time(row.timestamp)),
+        el("time", { title: utcTime(row.timestamp) }, time(row.timestamp)),
         el("span", { class: "key" }, el("span", { class: "name" }, "key "), short(row.key))),
       el("div", {}, headers(row), this.#value(row)));
   }
