@@ -270,6 +270,24 @@ def cooperative(play):
     return s.judged(each_once=True) | {"what stays is not given away": ledger.some(faults)}
 
 
+@scenario(["confluent-kafka", "kafka-clients"], long=["kafka-clients"])
+def protocol_change(play):
+    """Members of the old protocol are replaced one by one by those of the new one, and these by old ones again: the group goes on
+    all the while, and both kinds share it."""
+    s = play.stage({"t": 6})
+    s.start_all(["a", "b"])
+    s.until_shared(3, 3)
+    for gone, new, protocol in (("a", "c", "consumer"), ("b", "d", "consumer"), ("c", "e", "classic"), ("d", "f", "classic")):
+        s.progressed()
+        s.close(gone)
+        s.start(new, protocol=protocol)
+        s.until_shared(3, 3)
+    s.progressed()
+    s.drained()
+    s.close_all()
+    return s.judged(each_once=True)
+
+
 @scenario(["kafka-clients", NATIVE, *SECOND], long=[NATIVE, *SECOND])
 def kafka_consumer_groups(play):
     """Kafka's tool shows members and lag of a group that runs, and resets, prunes and deletes one that does not."""
@@ -321,7 +339,7 @@ def kafka_consumer_groups(play):
     return found
 
 
-@scenario(["aiokafka"], long=["aiokafka"])
+@scenario(["aiokafka", NATIVE], long=["aiokafka"])
 def a_hundred_members(play):
     """100 members in four processes; ten at a time leave and are replaced, until nobody is left of the first."""
     s = play.stage({"t": 100}, rate=2, session_ms=20_000, commit_ms=1000)
