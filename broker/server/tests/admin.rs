@@ -8,8 +8,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use ouzel_broker::{BrokerConfig, RunningBroker, StartError};
+use ouzel_protocol::kafka::{
+    FindCoordinatorReply, FindCoordinatorRequest, JoinGroupReply, JoinGroupRequest, JoinProtocol, KafkaError,
+    SyncAssignment, SyncGroupReply, SyncGroupRequest,
+};
 use ouzel_protocol::native::counters;
 use support::http::{self, Metrics};
+use support::kafka::KafkaClient;
 use support::{Client, directory, numbered};
 
 /// More than the admin server has connections at once.
@@ -17,7 +22,9 @@ const IDLE_COUNT: usize = 1000;
 
 fn with_admin(data_dir: &Path) -> BrokerConfig {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    BrokerConfig { admin: Some(any), kafka: Some(any), ..support::config(data_dir, 2) }
+    let mut config = BrokerConfig { admin: Some(any), kafka: Some(any), ..support::config(data_dir, 2) };
+    config.groups.initial_rebalance_delay_ms = 0;
+    config
 }
 
 fn start(data_dir: &Path) -> (RunningBroker, SocketAddr) {
@@ -124,6 +131,70 @@ fn the_json_api_says_of_topics_shards_and_connections_what_the_native_one_does()
     let own = client.stream().local_addr().expect("connected").to_string();
     let row = rows.iter().find(|row| row["peer"] == own).expect("the client's connection is there");
     assert_eq!((&row["protocol"], &row["client"]), (&"native".into(), &"test".into()));
+}
+
+/// A classic group of one member, whose leader, the member itself, assigns these bytes.
+fn join_with(client: &mut KafkaClient, group_id: &str, assignment: &[u8]) {
+    let request = FindCoordinatorRequest {
+        coordinator_keys: [group_id].into_iter().collect(),
+        ..FindCoordinatorRequest::default()
+    };
+    let reply = client.ask(4, &request);
+    let found = reply.decode::<FindCoordinatorReply<'_>>().coordinators;
+    assert!(found.iter().all(|row| row.error_code == KafkaError::NONE));
+    let mut member_id = String::new();
+    let mut generation_id = -1;
+    // The first answer is the id to ask with.
+    for error in [KafkaError::MEMBER_ID_REQUIRED, KafkaError::NONE] {
+        let request = JoinGroupRequest {
+            group_id,
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: 10_000,
+            member_id: &member_id,
+            protocol_type: "consumer",
+            protocols: [JoinProtocol { name: "range", metadata: b"\0\0\0\0\0\0" }].into_iter().collect(),
+            ..JoinGroupRequest::default()
+        };
+        let reply = client.ask(9, &request);
+        let reply: JoinGroupReply<'_> = reply.decode();
+        assert_eq!(reply.error_code, error);
+        (member_id, generation_id) = (reply.member_id.to_owned(), reply.generation_id);
+    }
+    let request = SyncGroupRequest {
+        group_id,
+        generation_id,
+        member_id: &member_id,
+        protocol_type: Some("consumer"),
+        protocol_name: Some("range"),
+        assignments: [SyncAssignment { member_id: &member_id, assignment }].into_iter().collect(),
+        ..SyncGroupRequest::default()
+    };
+    let reply = client.ask(5, &request);
+    assert_eq!(reply.decode::<SyncGroupReply<'_>>().error_code, KafkaError::NONE);
+}
+
+#[test]
+fn a_member_that_claims_very_many_partitions_is_shown_with_some_of_them_and_holds_up_nobody() {
+    const TOPICS: u16 = 4;
+    const PARTITIONS: u32 = 65_536;
+    let directory = directory();
+    let (broker, admin) = start(directory.path());
+    let mut assignment = [&0_u16.to_be_bytes()[..], &u32::from(TOPICS).to_be_bytes()].concat();
+    for topic in 0..TOPICS {
+        assignment.extend([&2_u16.to_be_bytes()[..], format!("{topic:02}").as_bytes()].concat());
+        assignment.extend(PARTITIONS.to_be_bytes());
+        assignment.extend((0..PARTITIONS).flat_map(u32::to_be_bytes));
+    }
+    let mut client = KafkaClient::connect(&broker);
+    join_with(&mut client, "greedy", &assignment);
+    let group = http::json(admin, "/api/v1/groups/greedy");
+    let rows = group["offsets"].as_array().expect("rows");
+    assert_eq!((rows.len(), &group["left_out"]), (10_000, &0.into()));
+    assert!(rows.iter().all(|row| row["member"] == group["members"][0]["member"] && row["topic"] == "00"));
+    let assigned = &group["members"][0]["assignment"];
+    assert_eq!(assigned.as_array().map(Vec::len), Some(1));
+    assert_eq!(assigned[0]["partitions"].as_array().map(Vec::len), Some(10_000));
+    assert_eq!(group["members_left_out"], u32::from(TOPICS) * PARTITIONS - 10_000);
 }
 
 #[test]

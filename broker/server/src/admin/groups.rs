@@ -59,21 +59,21 @@ pub(super) async fn describe(State(admin): State<Arc<Admin>>, Path(group_id): Pa
     let unread =
         |why: Unavailable| Refusal::unavailable(format!("group {group_id} cannot be shown now"), why.sentence());
     let group = looked.map_err(unread)?.ok_or_else(unknown)?;
-    let GroupDetail { described, committed } = *group;
-    let rows = rows(&described.members, &committed);
+    let GroupDetail { describe, committed, committed_count } = *group;
+    let (described, members_left_out) = describe(&image, ADMIN_ROW_COUNT_MAX);
+    let (rows, left_out) = rows(&described.members, &committed, committed_count);
     let ends = ends(&admin.shards, &image, rows.keys().copied()).await;
     let offsets: Vec<Value> = rows
         .iter()
         .zip(ends)
-        .map(|((&(topic, partition), &committed), end)| {
-            let member = described.members.iter().find(|member| has(member, topic, partition));
+        .map(|((&(topic, partition), &Row { committed, member }), end)| {
             json!({
                 "topic": topic,
                 "partition": partition.0,
                 "committed_offset": committed.map(|offset| offset.0),
                 "end_offset": end.map(|end| end.0),
                 "lag": committed.zip(end).map(|(committed, end)| lag(committed, end)),
-                "member": member.map(|member| &member.member_id),
+                "member": member,
             })
         })
         .collect();
@@ -87,24 +87,37 @@ pub(super) async fn describe(State(admin): State<Arc<Admin>>, Path(group_id): Pa
         "epoch": described.epoch.0,
         "assignment_epoch": described.assignment_epoch.0,
         "members": members,
+        "members_left_out": members_left_out,
         "offsets": offsets,
+        "left_out": left_out,
     })))
 }
 
-/// The partitions that a group has offsets of, and those that a member has without, with what is committed.
-fn rows<'a>(
-    members: &'a [DescribedMember],
-    committed: &'a [CommittedAt],
-) -> BTreeMap<(&'a str, PartitionIndex), Option<Offset>> {
-    let assigned = members.iter().flat_map(|member| &member.assignment);
-    let assigned = assigned.flat_map(|topic| topic.partitions.iter().map(|partition| (&*topic.name, *partition)));
-    let mut rows: BTreeMap<_, _> = assigned.map(|at| (at, None)).collect();
-    rows.extend(committed.iter().map(|row| (row.at(), Some(row.offset))));
-    rows
+/// What is known of one partition of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Row<'a> {
+    committed: Option<Offset>,
+    /// Who has it: the first, where the leader of a classic group gave it to several.
+    member: Option<&'a str>,
 }
 
-fn has(member: &DescribedMember, topic: &str, partition: PartitionIndex) -> bool {
-    member.assignment.iter().any(|assigned| assigned.name == topic && assigned.partitions.contains(&partition))
+type Rows<'a> = BTreeMap<(&'a str, PartitionIndex), Row<'a>>;
+
+/// The partitions that a group has offsets of, and those that a member has without; with them, how many are left out. Those that
+/// are `committed` are the first of `committed_count`.
+fn rows<'a>(members: &'a [DescribedMember], committed: &'a [CommittedAt], committed_count: usize) -> (Rows<'a>, usize) {
+    let mut rows: Rows<'_> =
+        committed.iter().map(|row| (row.at(), Row { committed: Some(row.offset), member: None })).collect();
+    for member in members {
+        for topic in &member.assignment {
+            for partition in &topic.partitions {
+                rows.entry((&topic.name, *partition)).or_default().member.get_or_insert(&member.member_id);
+            }
+        }
+    }
+    let unknown_count = committed_count - committed.len();
+    let behind = rows.keys().nth(ADMIN_ROW_COUNT_MAX).copied().map(|first| rows.split_off(&first));
+    (rows, unknown_count + behind.map_or(0, |behind| behind.len()))
 }
 
 fn member(member: &DescribedMember) -> Value {
@@ -147,4 +160,50 @@ pub(super) async fn ends(
     let placed: Vec<_> = placed.collect();
     let statuses = statuses(shards, placed.into_iter()).await;
     statuses.into_iter().map(|status| status.is_known().then_some(status.end_offset)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ouzel_broker_core::group::TopicName;
+    use ouzel_protocol::{MemberEpoch, TopicId};
+
+    use super::*;
+
+    fn committed(topic: &str, partition: u32) -> CommittedAt {
+        CommittedAt { topic: TopicName::from(topic), partition: PartitionIndex(partition), offset: Offset(7) }
+    }
+
+    fn reader(member_id: &str, partitions: std::ops::Range<u32>) -> DescribedMember {
+        let partitions = partitions.map(PartitionIndex).collect();
+        let assignment = vec![AssignedTopic { topic_id: TopicId(1), name: "m".to_owned(), partitions }];
+        DescribedMember {
+            member_id: member_id.to_owned(),
+            instance_id: None,
+            client_id: String::new(),
+            host: String::new(),
+            epoch: MemberEpoch(1),
+            topics: Vec::new(),
+            pattern: None,
+            target: Vec::new(),
+            assignment,
+        }
+    }
+
+    #[test]
+    fn rows_are_the_first_of_what_is_committed_or_assigned_and_the_others_are_counted() {
+        let most = u32::try_from(ADMIN_ROW_COUNT_MAX).expect("a small number");
+        let members = [reader("one", 0..3), reader("two", 2..most)];
+        let offsets = [committed("a", 0), committed("m", 1), committed("z", 0)];
+        let (found, left_out) = rows(&members, &offsets, 3);
+        // All but one of topic m, since "a" comes first; behind them is what was committed of "z".
+        assert_eq!((found.len(), left_out), (ADMIN_ROW_COUNT_MAX, 2));
+        let row = |topic, partition| found.get(&(topic, PartitionIndex(partition))).copied();
+        assert_eq!(row("a", 0), Some(Row { committed: Some(Offset(7)), member: None }));
+        assert_eq!(row("m", 1), Some(Row { committed: Some(Offset(7)), member: Some("one") }));
+        assert_eq!(row("m", 2), Some(Row { committed: None, member: Some("one") }));
+        assert_eq!(row("m", 3), Some(Row { committed: None, member: Some("two") }));
+        assert_eq!((row("m", most - 1), row("z", 0)), (None, None));
+        let (found, left_out) = rows(&[], &offsets, 1_000);
+        assert_eq!((found.len(), left_out), (3, 997));
+    }
 }

@@ -130,10 +130,13 @@ pub(crate) struct GroupsSnapshot {
 }
 
 /// One group at length.
-#[derive(Clone, Debug)]
 pub(crate) struct GroupDetail {
-    pub(crate) described: DescribeGroupReply,
+    /// Describes it, by the metadata, with up to so many rows of each kind; says how many more there are.
+    pub(crate) describe: Box<dyn FnOnce(&MetadataImage, usize) -> (DescribeGroupReply, usize) + Send>,
+    /// The first of what it has committed, by topic and partition, ...
     pub(crate) committed: Vec<CommittedAt>,
+    /// ... and how much that is altogether.
+    pub(crate) committed_count: usize,
 }
 
 /// One connection.
@@ -332,11 +335,11 @@ fn group(state: &Rc<ShardState>, group_id: &str) -> Result<Option<Box<GroupDetai
     let Some(topic) = groups::offsets_topic(state) else { return Ok(None) };
     let at = groups::partition_of(&topic, group_id);
     let coordinator = groups::coordinators(state).into_iter().find(|coordinator| coordinator.partition() == at);
-    let image = state.topics.image();
     coordinator.ok_or(Unavailable::NotHere)?.look(|groups| {
-        let described = described_group(&image, groups, group_id)?;
+        let describe = Box::new(described_group(groups, group_id)?);
+        let committed_count = groups.group(group_id)?.offsets().count();
         let committed = committed(groups, group_id, limits::ADMIN_ROW_COUNT_MAX);
-        Some(Box::new(GroupDetail { described, committed }))
+        Some(Box::new(GroupDetail { describe, committed, committed_count }))
     })
 }
 
