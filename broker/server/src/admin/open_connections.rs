@@ -40,12 +40,12 @@ impl InRequest {
         Busy(self.clone())
     }
 
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
 }
 
-/// A request is being answered.
+/// A request is being answered: it is until the answer is written.
 pub(super) struct Busy(InRequest);
 
 impl Drop for Busy {

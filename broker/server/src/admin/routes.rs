@@ -13,6 +13,11 @@ use super::{
     Admin, changes, cluster, configuration, connections, console, groups, guard, health, metrics, records, topics,
 };
 
+/// What supervisors ask for.
+pub(super) const PROBES: [&str; 2] = [HEALTH, READY];
+const HEALTH: &str = "/health";
+const READY: &str = "/ready";
+
 /// All parts.
 pub(super) fn router(admin: Arc<Admin>) -> Router {
     let api = Router::new()
@@ -31,8 +36,8 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route_layer(from_fn_with_state(Arc::clone(&admin), guard::own_pages));
     let watched = Router::new()
         .route("/metrics", get(metrics::answer))
-        .route("/health", get(health::health))
-        .route("/ready", get(health::ready));
+        .route(HEALTH, get(health::health))
+        .route(READY, get(health::ready));
     Router::new()
         .merge(watched)
         .merge(console::pages())
