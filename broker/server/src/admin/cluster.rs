@@ -19,8 +19,9 @@ use crate::process;
 type Answered = Result<Box<ShardSnapshot>, NoAnswer>;
 
 pub(super) async fn cluster(State(admin): State<Arc<Admin>>) -> Answer {
-    let image = admin.shards.image().await?;
-    let answers = admin.shards.ask_all(|reply| AdminQuestion::Shard { reply }).await;
+    let mut asking = admin.shards.asking();
+    let image = asking.image().await?;
+    let answers = asking.all(|reply| AdminQuestion::Shard { reply }).await;
     let uptime_ms = answers.iter().flatten().map(|shard| shard.uptime_ms).max().unwrap_or(0);
     let shards: Vec<Value> = (0u16..).zip(&answers).map(|(shard, answer)| in_short(shard, answer)).collect();
     let addresses = &admin.addresses;
@@ -62,7 +63,7 @@ fn in_short(shard: u16, answer: &Answered) -> Value {
 }
 
 pub(super) async fn shards(State(admin): State<Arc<Admin>>) -> Response {
-    let answers = admin.shards.ask_all(|reply| AdminQuestion::Shard { reply }).await;
+    let answers = admin.shards.asking().all(|reply| AdminQuestion::Shard { reply }).await;
     let addresses = admin.shards.addresses();
     let rows: Vec<Value> = (0u16..)
         .zip(answers.iter().zip(addresses))

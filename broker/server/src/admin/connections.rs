@@ -13,7 +13,7 @@ use crate::limits::ADMIN_ROW_COUNT_MAX;
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer {
     let count_max = ADMIN_ROW_COUNT_MAX / admin.shards.addresses().len().max(1);
-    let answers = admin.shards.ask_all(|reply| AdminQuestion::Connections { count_max, reply }).await;
+    let answers = admin.shards.asking().all(|reply| AdminQuestion::Connections { count_max, reply }).await;
     let mut rows: Vec<Value> = Vec::new();
     let mut left_out_count = 0;
     for (shard, answer) in (0..).map(ShardIndex).zip(answers) {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use super::answer::{Answer, Refusal, json_of};
 use super::lane::{AdminQuestion, CommittedAt, GroupDetail, GroupSnapshot};
-use super::shards::Shards;
+use super::shards::Asking;
 use super::topics::statuses;
 use crate::groups::{OFFSETS_TOPIC, Unavailable, partition_of};
 use crate::lanes::PartitionRef;
@@ -21,7 +21,7 @@ use crate::limits::ADMIN_ROW_COUNT_MAX;
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer {
     let question = |reply| AdminQuestion::Groups { count_max: ADMIN_ROW_COUNT_MAX, offset_count_max: 0, reply };
-    let answers = admin.shards.ask_all(question).await;
+    let answers = admin.shards.asking().all(question).await;
     let mut groups = Vec::new();
     let (mut group_count, mut unread_count) = (0, 0);
     for (shard, answer) in (0..).map(ShardIndex).zip(answers) {
@@ -48,13 +48,14 @@ fn in_short(group: &GroupSnapshot) -> Value {
 }
 
 pub(super) async fn describe(State(admin): State<Arc<Admin>>, Path(group_id): Path<String>) -> Answer {
-    let image = admin.shards.image().await?;
+    let mut asking = admin.shards.asking();
+    let image = asking.image().await?;
     let unknown =
         || Refusal::not_found(format!("there is no group {group_id}"), "its coordinator has none of this name");
     let topic = image.topic_named(OFFSETS_TOPIC).ok_or_else(unknown)?;
     let shard = topic.partition(partition_of(topic, &group_id).partition).ok_or_else(unknown)?.shard;
     let asked = group_id.clone();
-    let answer = admin.shards.ask(shard, |reply| AdminQuestion::Group { group_id: asked, reply }).await;
+    let answer = asking.one(shard, |reply| AdminQuestion::Group { group_id: asked, reply }).await;
     let looked = answer.map_err(|why| Refusal::by_shard(shard, why))?;
     let unread =
         |why: Unavailable| Refusal::unavailable(format!("group {group_id} cannot be shown now"), why.sentence());
@@ -62,7 +63,7 @@ pub(super) async fn describe(State(admin): State<Arc<Admin>>, Path(group_id): Pa
     let GroupDetail { describe, committed, committed_count } = *group;
     let (described, members_left_out) = describe(&image, ADMIN_ROW_COUNT_MAX);
     let (rows, left_out) = rows(&described.members, &committed, committed_count);
-    let ends = ends(&admin.shards, &image, rows.keys().copied()).await;
+    let ends = ends(&mut asking, &image, rows.keys().copied()).await;
     let offsets: Vec<Value> = rows
         .iter()
         .zip(ends)
@@ -146,7 +147,7 @@ pub(super) fn lag(committed: Offset, end: Offset) -> u64 {
 
 /// Where the partitions of the rows end, which is as far as consumers may read; `None` where that is not known.
 pub(super) async fn ends(
-    shards: &Shards,
+    asking: &mut Asking<'_>,
     image: &MetadataImage,
     rows: impl Iterator<Item = (&str, PartitionIndex)>,
 ) -> Vec<Option<Offset>> {
@@ -158,7 +159,7 @@ pub(super) async fn ends(
         (PartitionRef { topic_id, partition }, shard)
     });
     let placed: Vec<_> = placed.collect();
-    let statuses = statuses(shards, placed.into_iter()).await;
+    let statuses = statuses(asking, placed.into_iter()).await;
     statuses.into_iter().map(|status| status.is_known().then_some(status.end_offset)).collect()
 }
 

@@ -16,7 +16,7 @@ use super::shards::Phase;
 
 /// Every shard with whether it answers.
 pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
-    let answers = admin.shards.ask_all(|reply| AdminQuestion::Shard { reply }).await;
+    let answers = admin.shards.asking().all(|reply| AdminQuestion::Shard { reply }).await;
     let is_healthy = answers.iter().all(Result::is_ok);
     let shards: Vec<Value> = (0..)
         .zip(&answers)

@@ -72,10 +72,11 @@ pub(super) fn queues(address: &ShardAddress) -> [(&'static str, usize); 7] {
 /// Everything there is.
 pub(super) async fn answer(State(admin): State<Arc<Admin>>) -> Response {
     let mut text = Text::default();
-    let image = admin.shards.image().await.ok();
+    let mut asking = admin.shards.asking();
+    let image = asking.image().await.ok();
     node(&mut text, &admin, image.as_deref());
     host::write(&mut text, admin.started);
-    let asked = admin.shards.ask_all(|reply| AdminQuestion::Shard { reply }).await;
+    let asked = asking.all(|reply| AdminQuestion::Shard { reply }).await;
     let answers: Vec<_> = asked.into_iter().map(|answer| answer.map(Arc::from)).collect();
     let known = noted(&admin.last_known.shards, &answers);
     shards::write(&mut text, &answers, admin.shards.addresses());
@@ -83,10 +84,10 @@ pub(super) async fn answer(State(admin): State<Arc<Admin>>) -> Response {
     if let Some(image) = image {
         let kept = Arc::new(kept_topics(&image));
         let question = |reply| AdminQuestion::Topics { kept: Arc::clone(&kept), reply };
-        let asked = admin.shards.ask_all(question).await;
+        let asked = asking.all(question).await;
         let answers: Vec<_> = asked.into_iter().map(|answer| answer.map(Arc::new)).collect();
         topics::write(&mut text, &kept, &noted(&admin.last_known.topics, &answers));
-        let lagging = groups::ask(&admin.shards, &image).await;
+        let lagging = groups::ask(&mut asking, &image).await;
         groups::write(&mut text, &lagging);
         left_out(&mut text, &image, &lagging);
     }

@@ -42,7 +42,7 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = Query::parse(query.as_deref().unwrap_or_default())?;
-    let image = admin.shards.image().await?;
+    let image = admin.shards.asking().image().await?;
     let topic = image.topic_named(&name).ok_or_else(|| {
         Refusal::not_found(format!("there is no topic {name}"), "the metadata has no topic of this name")
     })?;

@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 use super::Admin;
 use super::answer::{Answer, Refusal, json_of};
 use super::lane::AdminQuestion;
-use super::shards::Shards;
+use super::shards::Asking;
 use crate::lanes::{PartitionRef, PartitionStatus};
 use crate::limits::ADMIN_ROW_COUNT_MAX;
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer {
-    let image = admin.shards.image().await?;
+    let image = admin.shards.asking().image().await?;
     let topics: Vec<Value> = image
         .topics()
         .take(ADMIN_ROW_COUNT_MAX)
@@ -32,14 +32,15 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer {
 }
 
 pub(super) async fn describe(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Answer {
-    let image = admin.shards.image().await?;
+    let mut asking = admin.shards.asking();
+    let image = asking.image().await?;
     let topic = image.topic_named(&name).ok_or_else(|| {
         Refusal::not_found(format!("there is no topic {name}"), "the metadata has no topic of this name")
     })?;
     let rows: Vec<PartitionRef> =
         topic.indexed().map(|(partition, _)| PartitionRef { topic_id: topic.topic_id, partition }).collect();
     let of_shards = topic.partitions.iter().map(|partition| partition.shard);
-    let statuses = statuses(&admin.shards, rows.into_iter().zip(of_shards)).await;
+    let statuses = statuses(&mut asking, rows.into_iter().zip(of_shards)).await;
     let partitions = topic.indexed().zip(statuses).map(|((index, partition), status)| {
         json!({
             "partition": index.0,
@@ -66,23 +67,29 @@ fn configs(topic: &Topic) -> Map<String, Value> {
 
 /// What the owner of each partition says of it, in the order of the rows; one whose owner does not answer is offline.
 pub(super) async fn statuses(
-    shards: &Shards,
+    asking: &mut Asking<'_>,
     rows: impl Iterator<Item = (PartitionRef, ShardIndex)>,
 ) -> Vec<PartitionStatus> {
-    let mut asked: Vec<(Vec<usize>, Vec<PartitionRef>)> = vec![Default::default(); shards.addresses().len()];
+    let mut of_shards: Vec<(Vec<usize>, Vec<PartitionRef>)> =
+        vec![Default::default(); asking.shards().addresses().len()];
     let mut statuses = Vec::new();
     for (index, (at, shard)) in rows.enumerate() {
         statuses.push(PartitionStatus::OFFLINE);
-        if let Some((indices, rows)) = asked.get_mut(usize::from(shard.0)) {
+        if let Some((indices, rows)) = of_shards.get_mut(usize::from(shard.0)) {
             indices.push(index);
             rows.push(at);
         }
     }
-    for (shard, (indices, rows)) in (0..).map(ShardIndex).zip(asked) {
-        if rows.is_empty() {
-            continue;
+    let mut indices_of = Vec::new();
+    let mut questions = Vec::new();
+    for (shard, (indices, rows)) in (0..).map(ShardIndex).zip(of_shards) {
+        if !rows.is_empty() {
+            indices_of.push(indices);
+            questions.push((shard, |reply| AdminQuestion::Partitions { rows, reply }));
         }
-        let answer = shards.ask(shard, |reply| AdminQuestion::Partitions { rows, reply }).await;
+    }
+    let answers = asking.each(questions).await;
+    for (indices, answer) in indices_of.into_iter().zip(answers) {
         for (index, status) in indices.into_iter().zip(answer.unwrap_or_default()) {
             if let Some(place) = statuses.get_mut(index) {
                 *place = status;

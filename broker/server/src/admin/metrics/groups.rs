@@ -7,7 +7,7 @@ use ouzel_protocol::Offset;
 
 use super::super::groups::{ends, lag};
 use super::super::lane::{AdminQuestion, CommittedAt, GroupSnapshot};
-use super::super::shards::Shards;
+use super::super::shards::Asking;
 use super::table;
 use super::text::Text;
 use crate::limits::{METRIC_GROUP_COUNT_MAX, METRIC_GROUP_PARTITION_COUNT_MAX};
@@ -31,15 +31,15 @@ impl Lagging {
 
 /// Asks the coordinators, then the owners of the partitions. Each shard gives its share of what may be shown, so that no
 /// group comes and goes with those of other shards.
-pub(super) async fn ask(shards: &Shards, image: &MetadataImage) -> Lagging {
-    let shard_count = shards.addresses().len().max(1);
+pub(super) async fn ask(asking: &mut Asking<'_>, image: &MetadataImage) -> Lagging {
+    let shard_count = asking.shards().addresses().len().max(1);
     let question = |reply| AdminQuestion::Groups {
         count_max: METRIC_GROUP_COUNT_MAX.div_ceil(shard_count),
         offset_count_max: METRIC_GROUP_PARTITION_COUNT_MAX.div_ceil(shard_count),
         reply,
     };
     let mut lagging = Lagging::default();
-    for of_shard in shards.ask_all(question).await.into_iter().flatten() {
+    for of_shard in asking.all(question).await.into_iter().flatten() {
         lagging.groups.extend(of_shard.groups);
         lagging.group_count += of_shard.group_count;
         lagging.offsets_left_out += of_shard.offsets_left_out;
@@ -47,7 +47,7 @@ pub(super) async fn ask(shards: &Shards, image: &MetadataImage) -> Lagging {
     }
     lagging.groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
     lagging.ends =
-        ends(shards, image, lagging.groups.iter().flat_map(|group| &group.committed).map(CommittedAt::at)).await;
+        ends(asking, image, lagging.groups.iter().flat_map(|group| &group.committed).map(CommittedAt::at)).await;
     lagging
 }
 
