@@ -132,10 +132,34 @@ fn pages_of_other_sites_change_nothing_and_see_no_record() {
             assert_eq!(answer.status, 403, "{method} with {headers:?}: {}", answer.body);
         }
     }
-    for path in ["/api/v1/topics/orders/partitions/0/records", "/api/v1/configuration"] {
-        let answer = http::try_send(admin, "GET", path, &rebound[..1], "").expect("an answer");
-        assert_eq!(answer.status, 403, "{path}: {}", answer.body);
-        assert_eq!(http::try_send(admin, "GET", path, &own[..1], "").expect("an answer").status, 200, "{path}");
+    let asked =
+        |path: &str, headers: &[(&str, &str)]| http::try_send(admin, "GET", path, headers, "").expect("an answer");
+    let from_other_site = [own[0], ("Sec-Fetch-Site", "cross-site")];
+    for path in [
+        "cluster",
+        "shards",
+        "topics",
+        "topics/orders",
+        "topics/orders/partitions/0/records",
+        "groups",
+        "groups/readers",
+        "connections",
+        "configuration",
+    ] {
+        let path = format!("/api/v1/{path}");
+        for headers in [&rebound[..1], &other_origin, &from_other_site] {
+            let answer = asked(&path, headers);
+            assert_eq!(answer.status, 403, "{path} with {headers:?}: {}", answer.body);
+        }
+        assert!([200, 404].contains(&asked(&path, &own[..1]).status), "{path}");
+    }
+    // Whoever watches may know the broker by any name, but is no page of another site.
+    for path in ["/metrics", "/health", "/ready"] {
+        let named = ("Host", "broker-1.example:9191");
+        assert_eq!(asked(path, &[named]).status, 200, "{path}");
+        for page in [("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site")] {
+            assert_eq!(asked(path, &[named, page]).status, 403, "{path} with {page:?}");
+        }
     }
     let preflight = http::try_send(admin, "OPTIONS", "/api/v1/topics/orders", &other_origin, "").expect("an answer");
     assert!(!preflight.head.contains("access-control-allow"), "{}", preflight.head);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
+use axum::routing::get;
 
 use super::answer::Refusal;
 use super::{
@@ -23,25 +23,23 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
     let api = Router::new()
         .route("/cluster", get(cluster::cluster))
         .route("/shards", get(cluster::shards))
-        .route("/topics", get(topics::list))
-        .route("/topics/{topic}", get(topics::describe))
+        .route("/topics", get(topics::list).post(changes::create))
+        .route("/topics/{topic}", get(topics::describe).delete(changes::delete))
+        .route("/topics/{topic}/partitions/{partition}/records", get(records::list))
         .route("/groups", get(groups::list))
         .route("/groups/{group}", get(groups::describe))
-        .route("/connections", get(connections::list));
-    let guarded = Router::new()
-        .route("/topics", post(changes::create))
-        .route("/topics/{topic}", delete(changes::delete))
-        .route("/topics/{topic}/partitions/{partition}/records", get(records::list))
+        .route("/connections", get(connections::list))
         .route("/configuration", get(configuration::list))
         .route_layer(from_fn_with_state(Arc::clone(&admin), guard::own_pages));
     let watched = Router::new()
         .route("/metrics", get(metrics::answer))
         .route(HEALTH, get(health::health))
-        .route(READY, get(health::ready));
+        .route(READY, get(health::ready))
+        .route_layer(from_fn(guard::no_other_site));
     Router::new()
         .merge(watched)
         .merge(console::pages())
-        .nest("/api/v1", api.merge(guarded))
+        .nest("/api/v1", api)
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(map_response(as_it_says))

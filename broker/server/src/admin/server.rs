@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 
 use super::answer::Refusal;
 use super::open_connections::{InRequest, OpenConnections};
-use super::{Admin, routes};
+use super::{Admin, guard, routes};
 use crate::limits;
 use delivery::{Parts, Socket};
 
@@ -38,6 +38,9 @@ const _: () = assert!(2 * (limits::ADMIN_REQUEST_COUNT_MAX + PROBE_COUNT_MAX) <=
 
 /// Answers requests until `ended` is told or dropped.
 pub(super) async fn serve(listener: TcpListener, admin: Arc<Admin>, mut ended: oneshot::Receiver<()>) {
+    if let Ok(listens) = listener.local_addr() {
+        guard::warn_of_others(listens);
+    }
     let server = Server::new(routes::router(admin));
     let mut open = OpenConnections::default();
     loop {

@@ -33,7 +33,7 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 
 /// What is answered to one request; nothing where the connection ends without an answer.
 pub fn try_request(address: SocketAddr, method: &str, path: &str) -> Option<Answer> {
-    try_send(address, method, path, &[("Host", "ouzel")], "")
+    try_send(address, method, path, &[("Host", &address.to_string())], "")
 }
 
 /// As a page of the console asks.
