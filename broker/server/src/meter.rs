@@ -92,6 +92,23 @@ pub(crate) struct Meter {
     refused: RefCell<BTreeMap<u16, u64>>,
     /// Bytes of records in replies, by topic. Bounded by the topics there are: others are forgotten when the metadata change.
     read: RefCell<BTreeMap<TopicId, u64>>,
+    /// What topics that are not told apart took and gave together: batches' bytes, records, and bytes read.
+    others: [Carried; 3],
+}
+
+/// The sum of counters some of which end, as a counter: what they have counted stays. The sum is known when somebody asks. What
+/// was counted between the last time and the first without one that ended shows as less, by up to what that one had.
+#[derive(Debug, Default)]
+struct Carried {
+    sum: Cell<u64>,
+    counted: Cell<u64>,
+}
+
+impl Carried {
+    fn count(&self, sum: u64) -> u64 {
+        add(&self.counted, sum.saturating_sub(self.sum.replace(sum)));
+        self.counted.get()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +134,7 @@ impl Default for Meter {
             connections_refused: Cell::new(0),
             refused: RefCell::default(),
             read: RefCell::default(),
+            others: std::array::from_fn(|_| Carried::default()),
         }
     }
 }
@@ -220,6 +238,14 @@ impl Meter {
     /// Bytes of records in replies, by topic.
     pub(crate) fn read_bytes(&self) -> Vec<(TopicId, u64)> {
         self.read.borrow().iter().map(|(topic_id, bytes)| (*topic_id, *bytes)).collect()
+    }
+
+    /// What topics that are not told apart count together now; returns what they have counted since the start. Topics leave
+    /// them, and what is returned never falls.
+    pub(crate) fn others(&self, sums: [u64; 3]) -> [u64; 3] {
+        let mut counted = sums;
+        counted.iter_mut().zip(&self.others).for_each(|(sum, carried)| *sum = carried.count(*sum));
+        counted
     }
 
     /// Forgets what was read of topics that are not `there` any more.
@@ -338,6 +364,15 @@ mod tests {
         meter.read(TopicId(1), 5);
         meter.keep_topics(|topic_id| topic_id == TopicId(1));
         assert_eq!(meter.read_bytes(), [(TopicId(1), 15)]);
+    }
+
+    #[test]
+    fn what_topics_that_left_the_others_have_counted_stays() {
+        let meter = Meter::default();
+        assert_eq!(meter.others([10, 1, 0]), [10, 1, 0]);
+        assert_eq!(meter.others([30, 3, 5]), [30, 3, 5]);
+        assert_eq!(meter.others([12, 0, 5]), [30, 3, 5]);
+        assert_eq!(meter.others([13, 2, 6]), [31, 5, 6]);
     }
 
     #[test]

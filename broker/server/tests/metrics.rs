@@ -11,8 +11,8 @@ use ouzel_broker::{BrokerConfig, RunningBroker};
 use ouzel_client::{
     ClientConfig, GroupConsumerConfig, NewTopic, OutOfRange, PartitionIndex, ProducerConfig, Record, Subscription,
 };
-use ouzel_protocol::Codec;
 use ouzel_protocol::kafka::KafkaError;
+use ouzel_protocol::{Codec, ErrorCode};
 use support::http::{self, Metrics};
 use support::kafka::{self, KafkaClient};
 use support::{Client, batch, directory};
@@ -212,4 +212,16 @@ fn beyond_the_thousandth_topic_all_share_one_series() {
     assert_eq!(metrics.sum("ouzel_topic_partitions", &[("topic", "(other)")]), Some(7.0));
     assert_eq!(metrics.sum("ouzel_series_left_out", &[("kind", "topics")]), Some(7.0));
     assert_eq!(metrics.sum("ouzel_cluster_topics", &[]), Some(1007.0));
+
+    // What one that is gone has counted stays: to Prometheus a counter that falls begins anew.
+    assert_eq!(client.delete("a-late-one").error, ErrorCode::None);
+    let records_of_others = || {
+        let metrics = Metrics::scrape(admin);
+        assert_eq!(metrics.sum("ouzel_topic_partitions", &[("topic", "(other)")]), Some(6.0));
+        metrics.sum("ouzel_topic_records_in_total", &[("topic", "(other)")])
+    };
+    assert_eq!(records_of_others(), Some(2.0));
+    let last = client.topic("a1004").topic_id;
+    client.produced(last, 0, &["three"]);
+    assert_eq!(records_of_others(), Some(3.0));
 }

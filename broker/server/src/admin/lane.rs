@@ -256,6 +256,9 @@ async fn topics(state: &ShardState, kept: &KeptTopics) -> TopicsSnapshot {
     for (topic_id, bytes_out) in state.meter.read_bytes() {
         found.of(kept, topic_id).bytes_out += bytes_out;
     }
+    let others = &mut found.others;
+    [others.bytes_in, others.records_in, others.bytes_out] =
+        state.meter.others([others.bytes_in, others.records_in, others.bytes_out]);
     found
 }
 

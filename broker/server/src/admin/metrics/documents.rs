@@ -30,7 +30,8 @@ What `/metrics` of the admin port has, in Prometheus' text format. Times are in 
 of the broker. This page is made from `broker/server/src/admin/metrics/table.rs`, and a test holds the two together; how to use it stands in
 [operations.md](operations.md).
 
-The number of series is bounded. The thousand oldest topics have series of their own, all others share `topic=\"(other)\"`. Each shard
+The number of series is bounded. The thousand oldest topics have series of their own, all others share `topic=\"(other)\"`, whose counters
+keep what topics that are gone have counted. Each shard
 shows its share of a thousand groups and of five thousand partitions of groups, in the order of the partitions of `__consumer_offsets`
 and of names; a coordinator of more than ten thousand groups shows none. `ouzel_series_left_out` says how many are missing.
 

@@ -1,4 +1,5 @@
-//! What goes by topic, summed over the shards that own its partitions.
+//! What goes by topic, summed over the shards that own its partitions. What the others have counted stays theirs when one of them
+//! is deleted or gets series of its own: a counter that fell would be taken for one that began anew.
 
 use std::sync::Arc;
 
