@@ -81,6 +81,7 @@ fn a_shard_that_is_gone_is_said_to_be_and_the_other_is_still_shown() {
     let after = Metrics::scrape(admin);
     assert_eq!(after.sum("ouzel_shard_up", &[("shard", "0")]), Some(1.0));
     assert_eq!(after.sum("ouzel_shard_up", &[("shard", "1")]), Some(0.0));
+    assert_eq!(after.sum("ouzel_ready", &[]), Some(0.0), "as /ready says");
     assert!(after.sum("ouzel_partitions", &[("shard", "0")]).is_some());
     assert_eq!(after.sum("ouzel_partitions", &[("shard", "1")]), None);
     let commits = |metrics: &Metrics| metrics.count("ouzel_journal_write_seconds", &[]);

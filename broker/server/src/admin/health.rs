@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use super::answer::with_status;
 use super::lane::AdminQuestion;
-use super::shards::Phase;
+use super::shards::{Phase, Shards};
 
 /// Every shard with whether it answers.
 pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
@@ -29,17 +29,20 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
     with_status(status, &json!({ "healthy": is_healthy, "phase": word(admin.shards.phase()), "shards": shards }))
 }
 
-/// Whether clients are served.
-pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    let phase = admin.shards.phase();
-    let gone = admin.shards.addresses().iter().position(|address| address.admin.is_closed());
-    let why = match (phase, gone) {
+/// Why clients are not served; `None` where they are.
+pub(super) fn unready(shards: &Shards) -> Option<String> {
+    let gone = shards.addresses().iter().position(|address| address.admin.is_closed());
+    match (shards.phase(), gone) {
         (Phase::Starting, _) => Some("the broker recovers and has not opened its listeners yet".to_owned()),
         (Phase::Stopping, _) => Some("the broker stops".to_owned()),
         (Phase::Serving, Some(shard)) => Some(format!("shard {shard} does not run")),
         (Phase::Serving, None) => None,
-    };
-    match why {
+    }
+}
+
+/// Whether clients are served.
+pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    match unready(&admin.shards) {
         None => with_status(StatusCode::OK, &json!({ "ready": true })),
         Some(why) => {
             let refusal = json!({ "ready": false, "what": "the broker is not ready", "why": why });

@@ -25,8 +25,9 @@ use axum::response::{IntoResponse, Response};
 use ouzel_broker_core::MetadataImage;
 
 use super::Admin;
+use super::health::unready;
 use super::lane::{AdminQuestion, KeptTopics, ShardSnapshot, TopicsSnapshot};
-use super::shards::{NoAnswer, Phase};
+use super::shards::NoAnswer;
 use crate::lanes::ShardAddress;
 use crate::limits;
 use text::Text;
@@ -96,8 +97,7 @@ pub(super) async fn answer(State(admin): State<Arc<Admin>>) -> Response {
 
 fn node(text: &mut Text, admin: &Admin, image: Option<&MetadataImage>) {
     text.family(&table::BUILD_INFO).sample(&[env!("CARGO_PKG_VERSION")], 1_u64);
-    let is_ready = admin.shards.phase() == Phase::Serving;
-    text.family(&table::READY).sample(&[], is_ready);
+    text.family(&table::READY).sample(&[], unready(&admin.shards).is_none());
     let Some(image) = image else { return };
     if let Some(cluster_id) = image.cluster_id() {
         text.family(&table::NODE_INFO).sample(&[&cluster_id.to_string(), &admin.node.to_string()], 1_u64);
