@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use ouzel_protocol::kafka::ApiKey;
 use ouzel_protocol::native::{Api, Counter, counters};
@@ -235,9 +236,11 @@ impl Meter {
         }
     }
 
-    /// Bytes of records in replies, by topic.
-    pub(crate) fn read_bytes(&self) -> Vec<(TopicId, u64)> {
-        self.read.borrow().iter().map(|(topic_id, bytes)| (*topic_id, *bytes)).collect()
+    /// Bytes of records in replies, by topic: the next so many topics behind one, or the first.
+    pub(crate) fn read_bytes(&self, after: Option<TopicId>, count_max: usize) -> Vec<(TopicId, u64)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let read = self.read.borrow();
+        read.range((from, Bound::Unbounded)).take(count_max).map(|(topic_id, bytes)| (*topic_id, *bytes)).collect()
     }
 
     /// What topics that are not told apart count together now; returns what they have counted since the start. Topics leave
@@ -362,8 +365,10 @@ mod tests {
         meter.read(TopicId(1), 10);
         meter.read(TopicId(2), 20);
         meter.read(TopicId(1), 5);
+        assert_eq!(meter.read_bytes(None, 1), [(TopicId(1), 15)]);
+        assert_eq!(meter.read_bytes(Some(TopicId(1)), 2), [(TopicId(2), 20)]);
         meter.keep_topics(|topic_id| topic_id == TopicId(1));
-        assert_eq!(meter.read_bytes(), [(TopicId(1), 15)]);
+        assert_eq!(meter.read_bytes(None, 2), [(TopicId(1), 15)]);
     }
 
     #[test]

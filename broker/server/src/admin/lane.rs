@@ -5,14 +5,15 @@
 //! What is counted on the way of a record stays a plain cell. A shard answers one question at a time about itself alone:
 //! it waits for nothing but its turn, so the lane can neither block nor deadlock, and a question that was given up costs
 //! nothing. What has to wait, for the disk or for other shards, gets a task of its own; the admin server bounds how many those
-//! are by the requests it takes at once. Walks over partitions, groups or connections give way to other work every few hundred steps.
+//! are by the requests it takes at once. Walks over partitions, groups or connections give way to other work every few hundred
+//! steps; what is walked over is noted in one turn, the names of a coordinator's groups and a handle of each connection.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ouzel_broker_core::group::{GroupCoordinator, GroupKind, TopicName};
+use ouzel_broker_core::group::{GroupCoordinator, GroupKind, GroupListing, TopicName};
 use ouzel_broker_core::{Command, MetadataImage};
 use ouzel_protocol::native::{DescribeGroupReply, DescribedShard};
 use ouzel_protocol::{ErrorCode, Offset, PartitionIndex, TopicId};
@@ -253,8 +254,13 @@ async fn topics(state: &ShardState, kept: &KeptTopics) -> TopicsSnapshot {
             found.of(kept, topic.topic_id).add(&totals);
         }
     }
-    for (topic_id, bytes_out) in state.meter.read_bytes() {
-        found.of(kept, topic_id).bytes_out += bytes_out;
+    let mut after = None;
+    loop {
+        let page = state.meter.read_bytes(after, limits::ADMIN_SLICE_COUNT);
+        let Some((last, _)) = page.last() else { break };
+        after = Some(*last);
+        page.into_iter().for_each(|(topic_id, bytes_out)| found.of(kept, topic_id).bytes_out += bytes_out);
+        state.shard.yield_now().await;
     }
     let others = &mut found.others;
     [others.bytes_in, others.records_in, others.bytes_out] =
@@ -282,11 +288,17 @@ async fn all_groups(state: &Rc<ShardState>, count_max: usize, offset_count_max: 
     let mut offsets_left = offset_count_max;
     for coordinator in groups::coordinators(state) {
         let count_left = count_max - found.groups.len();
-        match coordinator.look(|groups| some_groups(groups, count_left, &mut offsets_left)) {
-            Ok((groups, group_count, offsets_left_out)) => {
-                found.groups.extend(groups);
+        match coordinator.look(|groups| (groups.group_count(), some_groups(groups, count_left))) {
+            Ok((group_count, listed)) => {
                 found.group_count += group_count;
-                found.offsets_left_out += offsets_left_out;
+                state.shard.yield_now().await;
+                for page in listed.chunks(limits::ADMIN_SLICE_COUNT) {
+                    // What is gone meanwhile, a group or all of them, has nothing to tell.
+                    let _ = coordinator.look(|groups| {
+                        page.iter().for_each(|listing| found.note(groups, listing, &mut offsets_left));
+                    });
+                    state.shard.yield_now().await;
+                }
             }
             Err(_) => found.unread_count += 1,
         }
@@ -295,24 +307,24 @@ async fn all_groups(state: &Rc<ShardState>, count_max: usize, offset_count_max: 
     found
 }
 
-/// Groups of one coordinator, all there are of it, and offsets that were left out.
-fn some_groups(
-    groups: &GroupCoordinator,
-    count_max: usize,
-    offsets_left: &mut usize,
-) -> (Vec<GroupSnapshot>, usize, usize) {
-    let group_count = groups.group_count();
-    if count_max == 0 || group_count > limits::ADMIN_COORDINATOR_GROUP_COUNT_MAX {
-        return (Vec::new(), group_count, 0);
+/// The first groups of one coordinator: names alone, so that one turn is enough for them.
+fn some_groups(groups: &GroupCoordinator, count_max: usize) -> Vec<GroupListing> {
+    if count_max == 0 || groups.group_count() > limits::ADMIN_COORDINATOR_GROUP_COUNT_MAX {
+        return Vec::new();
     }
-    let mut left_out = 0;
-    let mut found = Vec::new();
-    for listing in groups.list(&[], &[]).into_iter().take(count_max) {
-        let Some(group) = groups.group(listing.group_id.as_str()) else { continue };
+    let mut listed = groups.list(&[], &[]);
+    listed.truncate(count_max);
+    listed
+}
+
+impl GroupsSnapshot {
+    /// One group, with as many of its offsets as are left.
+    fn note(&mut self, groups: &GroupCoordinator, listing: &GroupListing, offsets_left: &mut usize) {
+        let Some(group) = groups.group(listing.group_id.as_str()) else { return };
         let committed = committed(groups, listing.group_id.as_str(), *offsets_left);
         *offsets_left -= committed.len();
-        left_out += group.offsets().count() - committed.len();
-        found.push(GroupSnapshot {
+        self.offsets_left_out += group.offsets().count() - committed.len();
+        self.groups.push(GroupSnapshot {
             group_id: listing.group_id.to_string(),
             kind: listing.kind,
             state: listing.state,
@@ -324,7 +336,6 @@ fn some_groups(
             committed,
         });
     }
-    (found, group_count, left_out)
 }
 
 fn committed(groups: &GroupCoordinator, group_id: &str, count_max: usize) -> Vec<CommittedAt> {
