@@ -205,6 +205,10 @@ fn what_is_not_there_is_refused_with_what_and_why() {
     for (method, path, status) in [
         ("GET", "/api/v1/topics/nothing", 404),
         ("GET", "/api/v1/groups/nobody%20here", 404),
+        ("GET", "/api/v1/groups/%FF", 400),
+        ("GET", "/api/v1/topics/%FF", 400),
+        ("GET", "/api/v1/topics/orders/partitions/abc/records", 400),
+        ("GET", "/api/v1/topics/orders/partitions/-1/records", 400),
         ("GET", "/api/v2", 404),
         ("GET", "/metrics/more", 404),
         ("POST", "/metrics", 405),
@@ -217,6 +221,20 @@ fn what_is_not_there_is_refused_with_what_and_why() {
         for part in ["what", "why"] {
             assert!(refusal[part].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}: {}", answer.body);
         }
+    }
+}
+
+#[test]
+fn a_body_that_breaks_off_is_not_called_too_large() {
+    let directory = directory();
+    let (_broker, admin) = start(directory.path());
+    for body in ["Content-Length: 100\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\nno length\r\n"] {
+        let mut stream = http::connect(admin);
+        write!(stream, "POST /api/v1/topics HTTP/1.1\r\nHost: {admin}\r\n{body}").expect("it reads");
+        stream.shutdown(std::net::Shutdown::Write).expect("a socket");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"what\":\"the body broke off\""), "{answer}");
     }
 }
 

@@ -1,9 +1,12 @@
 //! What an answer of the admin server looks like: JSON, or an error that says what and why. Owns the shapes and the status
 //! codes of errors; knows no route.
 
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ouzel_protocol::ShardIndex;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::shards::NoAnswer;
@@ -47,6 +50,21 @@ impl From<NoAnswer> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         with_status(self.status, &json!({ "what": self.what, "why": self.why }))
+    }
+}
+
+/// What a path names, refused like anything else where it is not understood.
+#[derive(Debug)]
+pub(super) struct Named<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let named = Path::<T>::from_request_parts(parts, state).await;
+        named.map(|Path(named)| Self(named)).map_err(|rejection| {
+            Refusal::of(rejection.status(), format!("{} is not understood", parts.uri.path()), rejection.body_text())
+        })
     }
 }
 

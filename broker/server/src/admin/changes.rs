@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use ouzel_broker_core::Command;
 use ouzel_protocol::{ErrorCode, ShardIndex, TopicId};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Admin;
-use super::answer::{Answer, Refusal, json_of, with_status};
+use super::answer::{Answer, Named, Refusal, json_of, with_status};
 use super::lane::AdminQuestion;
 use crate::limits;
 
@@ -47,7 +47,7 @@ pub(super) async fn create(State(admin): State<Arc<Admin>>, body: Bytes) -> Answ
     Ok(with_status(StatusCode::CREATED, &created))
 }
 
-pub(super) async fn delete(State(admin): State<Arc<Admin>>, Path(topic): Path<String>) -> Answer {
+pub(super) async fn delete(State(admin): State<Arc<Admin>>, Named(topic): Named<String>) -> Answer {
     let command = Command::DeleteTopic { name: topic.clone() };
     let shortfall = propose(&admin, command, || format!("topic {topic} was not deleted")).await?;
     Ok(json_of(&json!({ "topic": topic, "deleted": true, "shortfall": shortfall })))

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use ouzel_broker_core::MetadataImage;
 use ouzel_protocol::native::{AssignedTopic, DescribedMember};
 use ouzel_protocol::{Offset, PartitionIndex, ShardIndex};
 use serde_json::{Value, json};
 
 use super::Admin;
-use super::answer::{Answer, Refusal, json_of};
+use super::answer::{Answer, Named, Refusal, json_of};
 use super::lane::{AdminQuestion, CommittedAt, GroupDetail, GroupSnapshot};
 use super::shards::Asking;
 use super::topics::statuses;
@@ -47,7 +47,7 @@ fn in_short(group: &GroupSnapshot) -> Value {
     })
 }
 
-pub(super) async fn describe(State(admin): State<Arc<Admin>>, Path(group_id): Path<String>) -> Answer {
+pub(super) async fn describe(State(admin): State<Arc<Admin>>, Named(group_id): Named<String>) -> Answer {
     let mut asking = admin.shards.asking();
     let image = asking.image().await?;
     let unknown =

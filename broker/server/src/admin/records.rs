@@ -8,7 +8,7 @@ mod row;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use ouzel_broker_core::Topic;
 use ouzel_protocol::{BatchError, BatchHeader, DecodeLimits, DecodedBatch, ErrorCode, Offset, PartitionIndex, batches};
@@ -16,7 +16,7 @@ use ouzel_runtime::remote_oneshot;
 use serde_json::{Value, json};
 
 use super::Admin;
-use super::answer::{Answer, Refusal, json_of};
+use super::answer::{Answer, Named, Refusal, json_of};
 use super::lane::AdminQuestion;
 use super::reading::{ReadFrom, ReadPart, Reading};
 use crate::lanes::PartitionRef;
@@ -38,7 +38,7 @@ struct Gathered {
 
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
-    Path((name, partition)): Path<(String, u32)>,
+    Named((name, partition)): Named<(String, u32)>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = Query::parse(query.as_deref().unwrap_or_default())?;

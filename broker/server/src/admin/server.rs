@@ -6,15 +6,17 @@
 mod delivery;
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hyper::body::Incoming;
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -117,10 +119,9 @@ impl Server {
         let turns = if routes::PROBES.contains(&path.as_str()) { probe_turns } else { turns };
         let answered = timeout(Duration::from_millis(limits::ADMIN_REQUEST_MS_MAX), async {
             let (head, body) = request.into_parts();
-            let Ok(body) = to_bytes(Body::new(body), limits::ADMIN_BODY_BYTES_MAX).await else {
-                let why = format!("a body has at most {} bytes", limits::ADMIN_BODY_BYTES_MAX);
-                let refusal = Refusal::of(StatusCode::PAYLOAD_TOO_LARGE, "the body was not taken", why);
-                return (refusal.into_response(), None);
+            let body = match taken(body).await {
+                Ok(body) => body,
+                Err(refusal) => return (refusal.into_response(), None),
             };
             let request = Request::from_parts(head, Body::from(body));
             let turn = turns.acquire_owned().await.ok();
@@ -132,6 +133,22 @@ impl Server {
             (Refusal::unavailable(format!("{path} takes too long"), why).into_response(), None)
         })
     }
+}
+
+/// The whole body of a request.
+async fn taken(mut body: Incoming) -> Result<Bytes, Refusal> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = poll_fn(|ctx| Pin::new(&mut body).poll_frame(ctx)).await {
+        let frame =
+            frame.map_err(|error| Refusal::of(StatusCode::BAD_REQUEST, "the body broke off", error.to_string()))?;
+        let part = frame.into_data().unwrap_or_default();
+        if whole.len() + part.len() > limits::ADMIN_BODY_BYTES_MAX {
+            let why = format!("a body has at most {} bytes", limits::ADMIN_BODY_BYTES_MAX);
+            return Err(Refusal::of(StatusCode::PAYLOAD_TOO_LARGE, "the body was not taken", why));
+        }
+        whole.extend_from_slice(&part);
+    }
+    Ok(whole.freeze())
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use ouzel_broker_core::Topic;
 use ouzel_protocol::ShardIndex;
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use super::answer::{Answer, Refusal, json_of};
+use super::answer::{Answer, Named, Refusal, json_of};
 use super::lane::AdminQuestion;
 use super::shards::Asking;
 use crate::lanes::{PartitionRef, PartitionStatus};
@@ -31,7 +31,7 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer {
     Ok(json_of(&json!({ "topics": topics, "left_out": left_out })))
 }
 
-pub(super) async fn describe(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Answer {
+pub(super) async fn describe(State(admin): State<Arc<Admin>>, Named(name): Named<String>) -> Answer {
     let mut asking = admin.shards.asking();
     let image = asking.image().await?;
     let topic = image.topic_named(&name).ok_or_else(|| {
