@@ -70,6 +70,23 @@ fn what_clients_did_is_counted_once_where_it_belongs() {
     assert!(metrics.count("ouzel_journal_sync_seconds", &[]) >= 1.0);
     assert_eq!(metrics.sum("ouzel_connections", &[("shard", "0"), ("protocol", "native")]), Some(1.0));
     assert!(metrics.sum("ouzel_network_received_bytes_total", &[("shard", "0")]).is_some_and(|got| got > 5.0 * bytes));
+    assert!(metrics.sum("ouzel_network_sent_bytes_total", &[("shard", "0")]).is_some_and(|sent| sent > 4.0 * bytes));
+    assert_eq!(metrics.sum("ouzel_network_sent_bytes_total", &[("shard", "1")]), Some(0.0));
+    // So little is in no segment yet, and in the journal of both shards.
+    assert!(metrics.sum("ouzel_dirty_bytes", &[]).is_some_and(|dirty| dirty >= 5.0 * bytes));
+    for shard in ["0", "1"] {
+        let value = |name| metrics.sum(name, &[("shard", shard)]).unwrap_or_else(|| panic!("no {name} of {shard}"));
+        let [dirty, used, limit, occupancy] = [
+            "ouzel_dirty_bytes",
+            "ouzel_journal_used_bytes",
+            "ouzel_journal_limit_bytes",
+            "ouzel_journal_occupancy_ratio",
+        ]
+        .map(value);
+        assert!(dirty >= 2.0 * bytes && used >= 2.0 * bytes && limit > used, "{dirty} dirty, {used} of {limit} used");
+        assert!(occupancy > 0.0 && occupancy < 1.0, "{occupancy}");
+        assert_eq!(metrics.sum("ouzel_queue_length", &[("shard", shard), ("lane", "produce")]), Some(0.0));
+    }
     assert!(metrics.sum("ouzel_thread_cpu_seconds_total", &[("thread", "shard-1")]).is_some());
     let threads = metrics.values("ouzel_thread_cpu_seconds_total", "thread");
     assert!(threads.iter().all(|thread| !thread.starts_with("iou-wrk-")), "names that never end: {threads:?}");
