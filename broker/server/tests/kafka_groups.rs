@@ -107,12 +107,12 @@ fn heartbeat(client: &mut KafkaClient, group_id: &str, member: &Joined) -> Kafka
     client.ask(4, &asked).decode::<HeartbeatReply>().error_code
 }
 
-fn commit<'a>(
+fn commit(
     client: &mut KafkaClient,
     group_id: &str,
     member: Option<&Joined>,
     topic: &str,
-    rows: &[(i32, i64, &'a str)],
+    rows: &[(i32, i64, &str)],
 ) -> Vec<KafkaError> {
     commit_in(8, client, group_id, member, topic, rows)
 }

@@ -130,10 +130,12 @@ pub(crate) struct GroupsSnapshot {
     pub(crate) unread_count: usize,
 }
 
+/// Describes a group, by the metadata, with up to so many rows of each kind; says how many more there are.
+type DescribeGroup = Box<dyn FnOnce(&MetadataImage, usize) -> (DescribeGroupReply, usize) + Send>;
+
 /// One group at length.
 pub(crate) struct GroupDetail {
-    /// Describes it, by the metadata, with up to so many rows of each kind; says how many more there are.
-    pub(crate) describe: Box<dyn FnOnce(&MetadataImage, usize) -> (DescribeGroupReply, usize) + Send>,
+    pub(crate) describe: DescribeGroup,
     /// The first of what it has committed, by topic and partition, ...
     pub(crate) committed: Vec<CommittedAt>,
     /// ... and how much that is altogether.
