@@ -73,6 +73,8 @@ pub struct ShownSetting {
     pub key: String,
     /// Its value, as it was given.
     pub value: String,
+    /// What the value comes to on this host: what stands for `auto`, and the value itself where it is another.
+    pub effective: String,
     /// Where the value came from.
     pub source: String,
     /// The value that it would have without any source.
@@ -148,18 +150,32 @@ impl BrokerConfig {
     /// Smallest memory of one shard, in bytes.
     pub const MEMORY_BYTES_MIN: u64 = 16 * MIB;
 
+    /// Journals of this many shards where nobody says how large they may be, in bytes: one size for most hosts, and on those
+    /// with more cores as much as their shards need.
+    #[must_use]
+    pub fn journal_bytes_auto(shards: u16) -> u64 {
+        (512 * MIB).max(u64::from(shards) * Self::JOURNAL_BYTES_MIN)
+    }
+
+    /// Memory of this many shards where nobody says how much there is, in bytes: as for the journals.
+    #[must_use]
+    pub fn memory_bytes_auto(shards: u16) -> u64 {
+        (512 * MIB).max(u64::from(shards) * Self::MEMORY_BYTES_MIN)
+    }
+
     /// Defaults for a data directory: loopback, the usual ports, one shard a core.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = u16::try_from(cores).unwrap_or(u16::MAX).min(ouzel_broker_core::limits::SHARD_COUNT_MAX);
         Self {
             data_dir: data_dir.into(),
             node: NodeId(0),
             native: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9192),
             kafka: None,
             admin: None,
-            shards: u16::try_from(cores).unwrap_or(u16::MAX).min(ouzel_broker_core::limits::SHARD_COUNT_MAX),
-            memory_bytes_max: 512 * MIB,
-            journal_bytes_max: 512 * MIB,
+            shards,
+            memory_bytes_max: Self::memory_bytes_auto(shards),
+            journal_bytes_max: Self::journal_bytes_auto(shards),
             cpus: Vec::new(),
             spin_us: 0,
             executor: ExecutorKind::default(),
@@ -367,22 +383,38 @@ mod tests {
     }
 
     #[test]
+    fn defaults_are_possible_on_a_host_of_any_size() {
+        for shards in 1..=ouzel_broker_core::limits::SHARD_COUNT_MAX {
+            let (memory_bytes_max, journal_bytes_max) =
+                (BrokerConfig::memory_bytes_auto(shards), BrokerConfig::journal_bytes_auto(shards));
+            assert!(memory_bytes_max >= 512 * MIB && journal_bytes_max >= 512 * MIB);
+            assert_sane(&BrokerConfig { shards, memory_bytes_max, journal_bytes_max, ..BrokerConfig::new("d") });
+        }
+        let here = BrokerConfig::new("d");
+        assert_eq!(here.memory_bytes_max, BrokerConfig::memory_bytes_auto(here.shards));
+        assert_eq!(here.journal_bytes_max, BrokerConfig::journal_bytes_auto(here.shards));
+    }
+
+    #[test]
     fn every_legal_size_gives_sane_budgets() {
         for (shards, mib) in [(1, 16), (2, 512), (7, 1000), (64, 4096)] {
-            let config = BrokerConfig {
+            assert_sane(&BrokerConfig {
                 shards,
                 memory_bytes_max: mib * MIB,
                 journal_bytes_max: u64::from(shards) * 8 * MIB,
                 ..BrokerConfig::new("d")
-            };
-            config.check().expect("legal");
-            config.store_config().assert_sane();
-            let budget = config.connection_budget();
-            let requests = budget.begun_bytes + budget.body_bytes;
-            let connections = requests + budget.record_bytes + budget.answer_bytes + budget.session_bytes;
-            assert!(budget.shared_bytes - connections >= config.store_config().cache_bytes_max / 2);
-            assert!((budget.shared_bytes as u64) < mib * MIB / u64::from(shards));
-            assert!(budget.frame_bytes_max <= budget.body_bytes && budget.begun_bytes >= limits::BODY_BEGIN_BYTES);
+            });
         }
+    }
+
+    fn assert_sane(config: &BrokerConfig) {
+        config.check().expect("legal");
+        config.store_config().assert_sane();
+        let budget = config.connection_budget();
+        let requests = budget.begun_bytes + budget.body_bytes;
+        let connections = requests + budget.record_bytes + budget.answer_bytes + budget.session_bytes;
+        assert!(budget.shared_bytes - connections >= config.store_config().cache_bytes_max / 2);
+        assert!((budget.shared_bytes as u64) < config.memory_bytes_max / u64::from(config.shards));
+        assert!(budget.frame_bytes_max <= budget.body_bytes && budget.begun_bytes >= limits::BODY_BEGIN_BYTES);
     }
 }

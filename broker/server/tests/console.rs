@@ -18,8 +18,9 @@ fn start(data_dir: &Path) -> (RunningBroker, SocketAddr) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let setting = ShownSetting {
         key: "shards".to_owned(),
-        value: "2".to_owned(),
-        source: "flag --shards".to_owned(),
+        value: "auto".to_owned(),
+        effective: "2".to_owned(),
+        source: "default".to_owned(),
         default: "auto".to_owned(),
         range: "1 to 128".to_owned(),
         explain: "how many".to_owned(),
@@ -333,7 +334,7 @@ fn settings_are_shown_as_they_were_told() {
     let shown = http::own_page(admin, "GET", "/api/v1/configuration", "").json();
     let setting = &shown["settings"][0];
     assert_eq!(
-        (&setting["key"], &setting["value"], &setting["source"]),
-        (&"shards".into(), &"2".into(), &"flag --shards".into())
+        (&setting["key"], &setting["value"], &setting["effective"], &setting["source"]),
+        (&"shards".into(), &"auto".into(), &"2".into(), &"default".into())
     );
 }

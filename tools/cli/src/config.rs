@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(effective.value("native").text, "127.0.0.1:2");
         assert_eq!(effective.number("journal.bytes.max"), Some(64 << 20));
         assert_eq!(effective.value("kafka").source, Source::Default);
-        assert_eq!(effective.number("memory.bytes.max"), Some(512 << 20));
+        assert_eq!(effective.number("memory.bytes.max"), None, "auto");
         assert!(effective.cores("cpus").is_empty());
     }
 

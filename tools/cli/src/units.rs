@@ -58,6 +58,13 @@ pub(crate) fn human_bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// Bytes as they can be given again: in the largest unit that leaves no remainder.
+pub(crate) fn exact_bytes(bytes: u64) -> String {
+    const UNITS: &[(&str, u32)] = &[("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let fits = |(_, bits): &&(&str, u32)| bytes >> bits > 0 && bytes.trailing_zeros() >= *bits;
+    UNITS.iter().find(fits).map_or_else(|| bytes.to_string(), |(unit, bits)| format!("{}{unit}", bytes >> bits))
+}
+
 /// A span of time in the two units a person would pick.
 pub(crate) fn human_age(ms: u64) -> String {
     let (seconds, minutes, hours, days) = (ms / 1_000, ms / 60_000, ms / 3_600_000, ms / 86_400_000);
@@ -109,6 +116,15 @@ mod tests {
         assert_eq!(human_bytes(1023), "1023 B");
         assert_eq!(human_bytes(1536), "1.5 KiB");
         assert_eq!(human_bytes(1 << 30), "1.0 GiB");
+    }
+
+    #[test]
+    fn exact_bytes_are_read_again_as_they_were() {
+        for (bytes, text) in [(512 << 20, "512MiB"), (528 << 20, "528MiB"), (2 << 30, "2GiB"), (1025, "1025"), (0, "0")]
+        {
+            assert_eq!(exact_bytes(bytes), text);
+            assert_eq!(parse_bytes(text), Ok(bytes));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use common::{Broker, directory};
+use common::{Broker, SMALL, directory, run, stdout_of};
 use serde_json::Value;
 
 /// The body of what must be there.
@@ -47,6 +47,24 @@ fn the_json_of_the_admin_port_is_that_of_the_commands() {
         let known = names(printed);
         assert!(names(shard).iter().all(|name| known.contains(name)), "{shard}");
     }
+
+    let settings = ["--shards", "2", "--native", "127.0.0.1:0", "--kafka", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let settings = [&settings[..], SMALL, &["--data-dir", directory.path().to_str().expect("text")]].concat();
+    let printed = stdout_of(&run(&[&["config", "--json", "--explain"], &settings[..]].concat()));
+    let printed: Value = serde_json::from_str(&printed).expect("one JSON object");
+    let shown = json(&broker, "/api/v1/configuration");
+    let shown = shown["settings"].as_array().expect("settings");
+    assert_eq!(shown.len(), printed.as_object().expect("settings").len());
+    for setting in shown {
+        let printed = &printed[setting["key"].as_str().expect("a key")];
+        let fields = setting.as_object().expect("a setting").iter().filter(|(field, _)| *field != "key");
+        fields.for_each(|(field, value)| assert_eq!(value, &printed[field], "{field} of {setting}"));
+    }
+    let of = |key: &str| shown.iter().find(|setting| setting["key"] == key).expect("a setting");
+    assert_eq!(
+        (&of("connections.per.source.max")["value"], &of("connections.per.source.max")["effective"]),
+        (&"auto".into(), &"no limit".into())
+    );
 
     assert!(get(&broker, "/ready").contains("\"ready\":true"));
     let lag = "ouzel_consumergroup_lag_sum{consumergroup=\"billing\"} 2";

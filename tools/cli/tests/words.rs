@@ -64,6 +64,20 @@ fn every_value_tells_where_it_came_from_to_the_line() {
             assert!(config[key][field].is_string(), "{key}: {field}");
         }
     }
+    let cores = std::thread::available_parallelism().expect("some").get();
+    let words = ["config", "--json"];
+    let config: serde_json::Value = serde_json::from_str(&stdout_of(&run(&words))).expect("one JSON object");
+    for (key, value, effective) in [
+        ("shards", "auto", cores.to_string().as_str()),
+        ("connections.per.source.max", "auto", "no limit"),
+        ("spin.us", "0", "0"),
+    ] {
+        assert_eq!((&config[key]["value"], &config[key]["effective"]), (&value.into(), &effective.into()), "{key}");
+    }
+    for shown in [stdout_of(&run(&["config"])), stdout_of(&run(&["config", "--explain"]))] {
+        assert!(shown.contains(&format!("auto ({cores})")), "{shown}");
+    }
+    assert!(stdout_of(&run(&["config", "--shards", "2"])).contains("auto (512MiB)"));
     let explained = stdout_of(&run(&["config", "--explain"]));
     assert!(explained.contains("Of the whole cluster") && explained.contains("16.0 MiB for each shard"), "{explained}");
 }

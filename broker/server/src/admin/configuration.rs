@@ -17,6 +17,7 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Response {
             json!({
                 "key": setting.key,
                 "value": setting.value,
+                "effective": setting.effective,
                 "source": setting.source,
                 "default": setting.default,
                 "range": setting.range,

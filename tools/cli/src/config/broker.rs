@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use ouzel_broker::{BrokerConfig, ShownSetting};
 
 use super::{Effective, SETTINGS};
+use crate::units::exact_bytes;
 
 impl Effective {
     /// The settings of the broker to start.
@@ -20,8 +21,10 @@ impl Effective {
         config.admin = Some(self.address("admin")?);
         self.set_number("shards", &mut config.shards);
         config.cpus = self.cores("cpus");
-        self.set_number("memory.bytes.max", &mut config.memory_bytes_max);
-        self.set_number("journal.bytes.max", &mut config.journal_bytes_max);
+        // What is `auto` goes by the shards that were just set.
+        let (memory, journal) = (self.number("memory.bytes.max"), self.number("journal.bytes.max"));
+        config.memory_bytes_max = memory.unwrap_or_else(|| BrokerConfig::memory_bytes_auto(config.shards));
+        config.journal_bytes_max = journal.unwrap_or_else(|| BrokerConfig::journal_bytes_auto(config.shards));
         self.set_number("spin.us", &mut config.spin_us);
         config.executor = self.value("executor").text.parse()?;
         self.set_number("connections.max", &mut config.peers.count_max);
@@ -36,7 +39,7 @@ impl Effective {
         if let Some(minutes) = self.number("offsets.retention.minutes") {
             groups.offsets_retention_ms = minutes * 60_000;
         }
-        config.settings = self.shown();
+        config.settings = self.shown(&config);
         config.check().map_err(|refusal| {
             let source = &self.value(refusal.key).source;
             anyhow!("`{}` from {source}: {}; see `ouzel config --explain`", refusal.key, refusal.reason)
@@ -44,13 +47,29 @@ impl Effective {
         Ok(config)
     }
 
+    /// What a setting comes to on this host: what stands for `auto`, and the value itself where it is another.
+    pub(crate) fn comes_to(&self, key: &str, config: &BrokerConfig) -> String {
+        let text = &self.value(key).text;
+        if text != "auto" {
+            return text.clone();
+        }
+        match key {
+            "shards" => config.shards.to_string(),
+            "memory.bytes.max" => exact_bytes(config.memory_bytes_max),
+            "journal.bytes.max" => exact_bytes(config.journal_bytes_max),
+            "connections.per.source.max" => "no limit".to_owned(),
+            _ => unreachable!("`{key}` is never auto"),
+        }
+    }
+
     /// All settings, for the broker to show.
-    fn shown(&self) -> Vec<ShownSetting> {
+    fn shown(&self, config: &BrokerConfig) -> Vec<ShownSetting> {
         let shown = SETTINGS.iter().map(|setting| {
             let value = self.value(setting.key);
             ShownSetting {
                 key: setting.key.to_owned(),
                 value: value.text.clone(),
+                effective: self.comes_to(setting.key, config),
                 source: value.source.to_string(),
                 default: setting.default.to_owned(),
                 range: setting.range(),
@@ -97,12 +116,41 @@ mod tests {
     fn settings_that_cannot_stand_beside_each_other_are_refused_with_key_and_place() {
         for (pairs, words) in [
             (&[("shards", "2"), ("cpus", "0")][..], "`cpus` from flag --set cpus: 1 cores were named for 2"),
-            (&[("shards", "128")], "`journal.bytes.max` from default"),
+            (
+                &[("shards", "128"), ("journal.bytes.max", "512MiB")],
+                "`journal.bytes.max` from flag --set journal.bytes.max",
+            ),
+            (
+                &[("shards", "33"), ("memory.bytes.max", "512MiB")],
+                "`memory.bytes.max` from flag --set memory.bytes.max",
+            ),
             (&[("native", "127.0.0.1:9091"), ("shards", "1")], "`kafka` from default: port 9092"),
             (&[("group.consumer.session.timeout.ms", "5000")], "`group.consumer.heartbeat.interval.ms` from default"),
         ] {
             let error = load(pairs).broker_config().expect_err(words).to_string();
             assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_host_with_any_number_of_cores_starts_with_the_defaults() {
+        for (shards, memory_mib, journal_mib) in [(1, 512, 512), (32, 512, 512), (33, 528, 512), (256, 4096, 2048)] {
+            let config = load(&[("shards", &shards.to_string())]).broker_config().expect("possible");
+            assert_eq!((config.memory_bytes_max >> 20, config.journal_bytes_max >> 20), (memory_mib, journal_mib));
+        }
+    }
+
+    #[test]
+    fn every_setting_that_is_auto_comes_to_something() {
+        let effective = load(&[]);
+        let config = effective.broker_config().expect("possible");
+        for shown in &config.settings {
+            assert_eq!(shown.effective == shown.value, shown.value != "auto", "{shown:?}");
+        }
+        let effective = load(&[("shards", "40"), ("memory.bytes.max", "1GiB")]);
+        let config = effective.broker_config().expect("possible");
+        for (key, text) in [("shards", "40"), ("memory.bytes.max", "1GiB"), ("journal.bytes.max", "512MiB")] {
+            assert_eq!(effective.comes_to(key, &config), text);
         }
     }
 

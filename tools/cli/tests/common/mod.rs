@@ -10,7 +10,7 @@ use tempfile::TempDir;
 /// The binary under test.
 pub(crate) const OUZEL: &str = env!("CARGO_BIN_EXE_ouzel");
 /// Journals that are quick to make and wrap soon.
-const SMALL: &[&str] = &["--set", "journal.bytes.max=32MiB", "--set", "memory.bytes.max=64MiB"];
+pub(crate) const SMALL: &[&str] = &["--set", "journal.bytes.max=32MiB", "--set", "memory.bytes.max=64MiB"];
 
 /// A directory on a real file system, beside the build.
 pub(crate) fn directory() -> TempDir {

@@ -28,7 +28,7 @@ function listOf(settings) {
   if (settings.length === 0) return empty("Nothing to show.", "Every setting has its default.");
   return table("Settings", [
     { name: "Key", kind: "name", of: ({ key }) => el("code", {}, key) },
-    { name: "Value", of: ({ value }) => el("code", {}, value) },
+    { name: "Value", of: ({ value, effective }) => el("code", {}, value === effective ? value : `${value} (${effective})`) },
     { name: "From", kind: "name", of: ({ source }) => (source === "default" ? "default" : badge(source.replace(/^flag --set .*/, "flag --set"), "busy")) },
     { name: "What it does", kind: "prose", of: described },
   ], settings);
