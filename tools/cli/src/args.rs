@@ -182,7 +182,7 @@ Examples:
   ouzel top --once --json | jq .produce_p99_ms")]
 pub(crate) struct TopArgs {
     /// Admin port of the broker, host:port
-    #[arg(long, default_value = "127.0.0.1:9191", value_name = "HOST:PORT")]
+    #[arg(long, env = "OUZEL_ADMIN", default_value = "127.0.0.1:9191", value_name = "HOST:PORT")]
     pub(crate) admin: String,
     /// Time between two samples; rates are of this time
     #[arg(long, default_value_t = 1_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..))]

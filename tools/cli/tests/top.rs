@@ -6,9 +6,12 @@ mod terminal;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::{Broker, Following, directory, ouzel, run, stderr_of, stdout_of};
+use ouzel_protocol::kafka::{ProducePartition, ProduceRequest, ProduceTopic, Records, append_request};
+use ouzel_protocol::{BatchBuilder, Codec, Dialect};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use terminal::Terminal;
@@ -68,6 +71,48 @@ fn once_tells_what_a_broker_does_under_load() {
         assert!(text.contains(shown), "{shown} is not in {text}");
     }
     drop(load);
+    broker.stop();
+}
+
+/// Appends one record after the other over the Kafka protocol, until nobody wants any more.
+fn produce_as_kafka_does(address: &str, stop: &AtomicBool) {
+    let mut builder = BatchBuilder::new(Dialect::Kafka2, Codec::None, None);
+    builder.push(1_000, None, Some(b"value"), &[]);
+    let batch = builder.build().expect("a batch");
+    let row = ProducePartition { index: 0, records: Records::Here(&batch) };
+    let topic = ProduceTopic { name: "orders", partition_data: [row].into_iter().collect(), ..ProduceTopic::default() };
+    let topic_data = [topic].into_iter().collect();
+    let request = ProduceRequest { acks: -1, timeout_ms: 1_000, topic_data, ..ProduceRequest::default() };
+    let mut frame = Vec::new();
+    append_request(&mut frame, 8, 1, Some("test"), &request).expect("the version carries it");
+    let mut stream = TcpStream::connect(address).expect("the broker accepts");
+    while !stop.load(Ordering::Relaxed) {
+        stream.write_all(&frame).expect("the broker reads");
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).expect("a reply");
+        let mut reply = vec![0; usize::try_from(i32::from_be_bytes(length)).expect("a length")];
+        stream.read_exact(&mut reply).expect("a whole reply");
+    }
+}
+
+#[test]
+fn the_times_of_kafkas_clients_count() {
+    let directory = directory();
+    let broker = Broker::start(directory.path(), &["--shards", "1"]);
+    broker.stdout(&["topic", "create", "orders"]);
+    let kafka = broker.ready.split(' ').find_map(|word| word.strip_prefix("kafka=")).expect("an address");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| produce_as_kafka_does(kafka, &stop));
+        let picture = std::panic::catch_unwind(|| {
+            seen(&broker, |picture| picture["produce_p99_ms"].as_f64().is_some_and(|ms| ms > 0.0))
+        });
+        stop.store(true, Ordering::Relaxed);
+        picture.expect("a time");
+    });
+    let output = ouzel(&["top", "--once", "--json", "--interval-ms", "100"]).env("OUZEL_ADMIN", &broker.admin).output();
+    let picture: Value = serde_json::from_str(&stdout_of(&output.expect("runs"))).expect("one JSON object");
+    assert_eq!(picture["phase"], "serving");
     broker.stop();
 }
 

@@ -73,10 +73,11 @@ impl Metrics {
         sums
     }
 
-    /// The cumulated counts of a histogram's buckets by their upper bounds, summed over the series whose `label` is `value`.
-    pub(super) fn buckets(&self, metric: &str, label: &str, value: &str) -> Vec<(f64, f64)> {
+    /// The cumulated counts of a histogram's buckets by their upper bounds, summed over the series whose `label` is one of `values`.
+    pub(super) fn buckets(&self, metric: &str, label: &str, values: &[&str]) -> Vec<(f64, f64)> {
         let mut buckets: Vec<(f64, f64)> = Vec::new();
-        for series in self.of(metric).iter().filter(|series| series.label(label) == Some(value)) {
+        let is_one = |series: &&Series| series.label(label).is_some_and(|value| values.contains(&value));
+        for series in self.of(metric).iter().filter(is_one) {
             let Some(bound) = series.label("le").and_then(|bound| bound.parse::<f64>().ok()) else { continue };
             match buckets.iter_mut().find(|(known, _)| *known == bound) {
                 Some((_, count)) => *count += series.value,
@@ -133,6 +134,7 @@ fn unquoted(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sampler::PRODUCE;
     use super::*;
 
     const TEXT: &str = r#"# HELP lag How far behind.
@@ -142,10 +144,12 @@ lag{group="a,}\"\\b",partition="1"} 3.5
 
 lag{group="c"} 1
 up 1
-time_bucket{api="produce",protocol="kafka",le="+Inf"} 4
-time_bucket{api="produce",protocol="kafka",le="0.5"} 1
-time_bucket{api="produce",protocol="native",le="0.5"} 1
-time_bucket{api="fetch",le="0.5"} 9
+ouzel_request_seconds_bucket{protocol="kafka",api="InitProducerId",le="0.5"} 9
+ouzel_request_seconds_bucket{protocol="kafka",api="Produce",le="0.5"} 1
+ouzel_request_seconds_bucket{protocol="kafka",api="Produce",le="+Inf"} 4
+ouzel_request_seconds_bucket{protocol="native",api="fetch",le="0.5"} 9
+ouzel_request_seconds_bucket{protocol="native",api="produce",le="0.5"} 1
+ouzel_request_seconds_bucket{protocol="native",api="produce",le="+Inf"} 2
 "#;
 
     #[test]
@@ -153,7 +157,8 @@ time_bucket{api="fetch",le="0.5"} 9
         let metrics = Metrics::parse(TEXT).expect("metrics");
         assert_eq!(metrics.by("lag", "group"), BTreeMap::from([("a,}\"\\b", 5.5), ("c", 1.0)]));
         assert_eq!((metrics.total("lag"), metrics.total("up"), metrics.total("none")), (6.5, 1.0, 0.0));
-        assert_eq!(metrics.buckets("time_bucket", "api", "produce"), [(0.5, 2.0), (f64::INFINITY, 4.0)]);
+        let produce = metrics.buckets("ouzel_request_seconds_bucket", "api", PRODUCE);
+        assert_eq!(produce, [(0.5, 2.0), (f64::INFINITY, 6.0)]);
     }
 
     #[test]

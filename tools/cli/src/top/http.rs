@@ -1,12 +1,14 @@
 //! GET from the admin port, over one connection that is kept. Owns the connection and the bounds of an answer: time and bytes.
 //! Knows nothing of what is asked for. Runs on the CLI's tokio runtime.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Request, Response, StatusCode, body::Incoming, header};
+use hyper::header::{self, HeaderValue};
+use hyper::{Request, Response, StatusCode, body::Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpStream;
@@ -67,7 +69,14 @@ struct Refusal {
 /// A client of one admin port.
 pub(super) struct Http {
     address: String,
-    connection: Option<SendRequest<Empty<Bytes>>>,
+    connection: Option<Connection>,
+}
+
+/// One connection.
+struct Connection {
+    sender: SendRequest<Empty<Bytes>>,
+    /// The address that it leads to, whatever name led there: the admin server takes no names that it does not know.
+    host: HeaderValue,
 }
 
 impl Http {
@@ -90,11 +99,7 @@ impl Http {
         if status == StatusCode::OK { Ok(body) } else { Err(self.refusal(path, status, &body)) }
     }
 
-    async fn answer(
-        &self,
-        kept: &mut Option<SendRequest<Empty<Bytes>>>,
-        path: &str,
-    ) -> Result<(StatusCode, Bytes), HttpError> {
+    async fn answer(&self, kept: &mut Option<Connection>, path: &str) -> Result<(StatusCode, Bytes), HttpError> {
         // The server closes a connection that is idle for some seconds, maybe just now: that is no news.
         if let Some(connection) = kept
             && let Ok(response) = self.ask(connection, path).await
@@ -106,28 +111,25 @@ impl Http {
         self.read(response).await
     }
 
-    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, HttpError> {
-        let stream = TcpStream::connect(&self.address)
-            .await
-            .map_err(|source| HttpError::Connect { address: self.address.clone(), source })?;
+    async fn connect(&self) -> Result<Connection, HttpError> {
+        let failed = |source| HttpError::Connect { address: self.address.clone(), source };
+        let stream = TcpStream::connect(&self.address).await.map_err(failed)?;
+        let peer = stream.peer_addr().map_err(failed)?;
+        // Without the zone that an IPv6 address may have: it means something on this host only.
+        let host = SocketAddr::new(peer.ip(), peer.port()).to_string();
+        let host = HeaderValue::from_str(&host).expect("an address is a header");
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|source| self.broken(source))?;
         // It ends with its sender, and its error is the sender's too.
         tokio::spawn(connection);
-        Ok(sender)
+        Ok(Connection { sender, host })
     }
 
-    async fn ask(
-        &self,
-        connection: &mut SendRequest<Empty<Bytes>>,
-        path: &str,
-    ) -> Result<Response<Incoming>, hyper::Error> {
-        connection.ready().await?;
+    async fn ask(&self, connection: &mut Connection, path: &str) -> Result<Response<Incoming>, hyper::Error> {
+        connection.sender.ready().await?;
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = path.parse().expect("our own paths are paths");
-        if let Ok(host) = self.address.parse() {
-            request.headers_mut().insert(header::HOST, host);
-        }
-        connection.send_request(request).await
+        request.headers_mut().insert(header::HOST, connection.host.clone());
+        connection.sender.send_request(request).await
     }
 
     async fn read(&self, response: Response<Incoming>) -> Result<(StatusCode, Bytes), HttpError> {
@@ -180,6 +182,23 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(http.get("/metrics").await.expect("an answer"), "hi");
         }
+    }
+
+    #[tokio::test]
+    async fn the_host_that_is_asked_is_an_address_whatever_name_led_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut http = Http::new(&format!("localhost:{}", address.port()));
+        let asked = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = vec![0; 1024];
+            let bytes = stream.read(&mut request).await.expect("a request");
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("it reads");
+            String::from_utf8_lossy(&request[..bytes]).into_owned()
+        };
+        let (answer, asked) = tokio::join!(http.get("/metrics"), asked);
+        answer.expect("an answer");
+        assert!(asked.lines().any(|line| line.to_ascii_lowercase() == format!("host: {address}")), "{asked}");
     }
 
     #[tokio::test]

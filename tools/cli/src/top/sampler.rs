@@ -12,6 +12,9 @@ use super::exposition::Metrics;
 use super::http::{Http, HttpError};
 use super::sample::{Connections, Group, Node, Sample, Shard, Topic};
 
+/// What the two protocols call a produce request: the native one in lower case, Kafka's by the name that Kafka has for it.
+pub(super) const PRODUCE: &[&str] = &["produce", "Produce"];
+
 #[derive(Deserialize)]
 struct Cluster {
     cluster_id: Option<String>,
@@ -97,7 +100,7 @@ impl Sampler {
             bytes_out: metrics.total("ouzel_network_sent_bytes_total"),
             requests: metrics.total("ouzel_requests_total"),
             connections: metrics.total("ouzel_connections"),
-            produce_buckets: metrics.buckets("ouzel_request_seconds_bucket", "api", "produce"),
+            produce_buckets: metrics.buckets("ouzel_request_seconds_bucket", "api", PRODUCE),
             shards: with_cpu(shards, &metrics),
             topics: with_traffic(topics, &metrics),
             groups: with_lag(groups, &metrics),
