@@ -12,6 +12,7 @@ use crate::args::GlobalArgs;
 use crate::connect::{block_on, connect};
 use crate::group_args::{GroupCommand, GroupListArgs, GroupResetArgs};
 use crate::output::{print_json, print_line, table};
+use crate::printable::printable;
 
 /// Does one thing to groups.
 pub(crate) fn run(command: GroupCommand, global: &GlobalArgs) -> Result<()> {
@@ -162,11 +163,12 @@ fn as_json(group: &str, described: &DescribeGroupReply, progress: &[Progress]) -
 fn as_text(group: &str, described: &DescribeGroupReply, progress: &[Progress]) -> String {
     let or_dash = |text: &str| if text.is_empty() { "-".to_string() } else { text.to_string() };
     let head = format!(
-        "group {group}: {} ({}), epoch {}, assignor {}, {} members",
+        "group {}: {} ({}), epoch {}, assignor {}, {} members",
+        printable(group),
         described.state,
         described.kind,
         described.epoch,
-        or_dash(&described.assignor),
+        printable(&or_dash(&described.assignor)),
         described.members.len()
     );
     let members = described.members.iter().map(|member| {
@@ -299,6 +301,8 @@ mod tests {
         let text = as_text("g", &described, &rows);
         assert!(text.starts_with("group g: Stable (Consumer), epoch 4, assignor uniform, 1 members"), "{text}");
         assert!(text.contains("orders:1,2"), "{text}");
+        let forged = DescribeGroupReply { assignor: "a\u{1b}[8m".to_string(), ..described.clone() };
+        assert!(as_text("g", &forged, &rows).contains("assignor a?[8m,"));
         let json = as_json("g", &described, &rows);
         assert_eq!((&json["offsets"][1]["lag"], &json["offsets"][2]["lag"]), (&json!(4), &Value::Null));
     }

@@ -19,6 +19,7 @@ mod logging;
 mod man;
 mod notify;
 mod output;
+mod printable;
 mod produce;
 mod refusal;
 mod serve;

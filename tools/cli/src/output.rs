@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::printable::printable;
 use crate::refusal::StdoutClosed;
 
 /// Bytes gathered before they are written.
@@ -52,7 +53,7 @@ pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<()> {
     print_line(&serde_json::to_string(value)?)
 }
 
-/// A table with a header; the columns named in `numbers` stand to the right.
+/// A table with a header; the columns named in `numbers` stand to the right. Cells may hold names that anybody has chosen.
 pub(crate) fn table(header: &[&str], numbers: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     if std::io::stdout().is_terminal() {
@@ -62,7 +63,7 @@ pub(crate) fn table(header: &[&str], numbers: &[usize], rows: impl IntoIterator<
     }
     table.set_header(header.to_vec());
     for row in rows {
-        table.add_row(row.into_iter().map(Cell::new));
+        table.add_row(row.iter().map(|text| Cell::new(printable(text))));
     }
     for index in numbers {
         if let Some(column) = table.column_mut(*index) {
@@ -80,5 +81,11 @@ mod tests {
     fn a_table_holds_its_header_and_rows() {
         let text = table(&["name", "count"], &[1], [vec!["orders".to_string(), "6".to_string()]]);
         assert!(text.contains("name") && text.contains("orders") && text.lines().count() >= 2, "{text}");
+    }
+
+    #[test]
+    fn a_name_in_a_table_does_nothing_to_the_terminal() {
+        let text = table(&["group"], &[], [vec!["a\u{1b}]0;x\u{7}\u{202e}b\nc".to_string()]]);
+        assert!(text.contains("a?]0;x??b?c"), "{}", text.escape_debug());
     }
 }

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::error::{Error as ClapError, ErrorKind as ClapErrorKind};
 
+use crate::printable::printable;
+
 /// Code for a command line that makes no sense.
 const EXIT_USAGE: u8 = 2;
 /// Code for everything else that did not happen.
@@ -70,6 +72,8 @@ impl std::fmt::Display for StdoutClosed {
 fn print_error(text: &str) {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let line = text.split('\n').map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    // It may quote a name that somebody else has chosen.
+    let line = printable(&line);
     // Nowhere is left to say that stderr is closed.
     let _ = writeln!(std::io::stderr(), "error: {line}");
 }

@@ -126,3 +126,18 @@ fn what_makes_no_sense_with_a_group_is_refused_before_a_broker_is_asked() {
         assert_refused(&run(&[words, &nowhere].concat()), &[said]);
     }
 }
+
+#[test]
+fn the_name_of_a_group_does_nothing_to_the_terminal() {
+    let directory = directory();
+    let broker = with_records(&directory);
+    let name = "bill\u{1b}[2J\u{202e}ing";
+    consume(&broker, name, "4");
+    for words in [&["group", "list"][..], &["group", "describe", name]] {
+        let shown = broker.stdout(words);
+        assert!(shown.contains("bill?[2J?ing"), "{}", shown.escape_debug());
+        assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{}", shown.escape_debug());
+    }
+    assert_eq!(broker.json(&["group", "list"])["groups"][0]["group"], name, "programs get the name as it is");
+    broker.stop();
+}

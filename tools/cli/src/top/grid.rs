@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 
 use ratatui::text::Line;
 
+use crate::printable::printable;
+
 /// Between two columns.
 pub(super) const SPACING: u16 = 2;
 /// What a column that was cut keeps at least.
@@ -38,9 +40,7 @@ pub(super) struct Cell {
 impl Cell {
     /// Words.
     pub(super) fn text(text: impl Into<String>) -> Cell {
-        // A name from outside must not move the cursor.
-        let text = text.into().chars().map(|char| if char.is_control() { '?' } else { char }).collect();
-        Cell { text, number: None }
+        Cell { text: printable(&text.into()), number: None }
     }
 
     /// A number as `shown`; a dash where it is not known.
