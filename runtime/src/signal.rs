@@ -68,6 +68,14 @@ impl Signals {
         Ok(Self { pipe: Arc::new(reader) })
     }
 
+    /// A signal that has arrived and was not reported yet, for threads that have no ring. Several of one kind may be reported once.
+    pub fn arrived(&mut self) -> Option<Signal> {
+        [(TERMINATE, Signal::Terminate), (INTERRUPT, Signal::Interrupt)]
+            .into_iter()
+            .find(|(bit, _)| ARRIVED.fetch_and(!bit, Ordering::SeqCst) & bit != 0)
+            .map(|(_, signal)| signal)
+    }
+
     /// Waits for the next signal. Must be awaited on a shard. Several of one kind may be reported once. Cancel-safe.
     ///
     /// # Errors
@@ -77,10 +85,8 @@ impl Signals {
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "signals need a shard to wait on"))?;
         let Driver::Ring(ring) = &core.driver else { return pending().await };
         loop {
-            for (bit, signal) in [(TERMINATE, Signal::Terminate), (INTERRUPT, Signal::Interrupt)] {
-                if ARRIVED.fetch_and(!bit, Ordering::SeqCst) & bit != 0 {
-                    return Ok(signal);
-                }
+            if let Some(signal) = self.arrived() {
+                return Ok(signal);
             }
             let mut value = Box::new(0_u64);
             let entry = opcode::Read::new(Fd(self.pipe.as_raw_fd()), (&raw mut *value).cast(), 8).build();

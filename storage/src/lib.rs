@@ -44,6 +44,9 @@ pub use handle::PartitionHandle;
 pub use meter::{PartitionTraffic, StoreMeasures};
 pub use producers::ProducerLimits;
 pub use read::ReadPlan;
-pub use recover::{AssignedIds, CommittedStart, CutReport, Recovered, RecoveryReport, recover, retire_old};
+pub use recover::{
+    AssignedIds, CommittedStart, CutReport, Recovered, RecoveryProgress, RecoveryReport, recover, recover_watched,
+    retire_old,
+};
 pub use replay::{RecoveredPartition, RecoveredSegment};
 pub use store::Store;

@@ -49,6 +49,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ouzel_protocol::{Incarnation, PartitionId};
@@ -126,6 +127,48 @@ pub struct Recovered {
     pub report: RecoveryReport,
 }
 
+/// How far recovery is. Written by the shard that recovers and read by whoever tells people; nothing is decided by it.
+#[derive(Debug, Default)]
+pub struct RecoveryProgress {
+    journals: AtomicU64,
+    journals_total: AtomicU64,
+    bytes: AtomicU64,
+    bytes_max: AtomicU64,
+}
+
+impl RecoveryProgress {
+    /// Sets what is to come, before recovery begins: how many journals, and the bytes of their files. Each journal is read twice at
+    /// most: to its end to see what is there, and then the commits that are to be applied.
+    pub fn expect(&self, journals: u64, file_bytes: u64) {
+        self.journals_total.store(journals, Ordering::Relaxed);
+        self.bytes_max.store(2 * file_bytes, Ordering::Relaxed);
+    }
+
+    /// Journals that are done.
+    pub fn journals(&self) -> u64 {
+        self.journals.load(Ordering::Relaxed)
+    }
+
+    /// Journals there are; 0 until it is known.
+    pub fn journals_total(&self) -> u64 {
+        self.journals_total.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that were read.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are read at most; 0 until it is known.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn read(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
 /// Directory of one journal.
 pub(crate) fn journal_dir(data_dir: &Path, incarnation: Incarnation, shard: u16) -> PathBuf {
     data_dir.join("journals").join(format!("{:016x}-{shard:04x}", incarnation.0))
@@ -144,6 +187,22 @@ pub async fn recover(
     live: &BTreeMap<PartitionId, PartitionConfig>,
     assigned: AssignedIds,
 ) -> Result<Recovered, StorageError> {
+    recover_watched(shard, data_dir, config, committed, live, assigned, &RecoveryProgress::default()).await
+}
+
+/// As [`recover`], and tells how far it is.
+///
+/// # Errors
+/// As [`recover`].
+pub async fn recover_watched(
+    shard: &Shard,
+    data_dir: &Path,
+    config: &StoreConfig,
+    committed: Option<CommittedStart>,
+    live: &BTreeMap<PartitionId, PartitionConfig>,
+    assigned: AssignedIds,
+    progress: &RecoveryProgress,
+) -> Result<Recovered, StorageError> {
     config.assert_sane();
     let started = shard.now();
     let mut report = RecoveryReport::default();
@@ -151,7 +210,7 @@ pub async fn recover(
     if let Some(committed) = committed {
         for index in 0..committed.shards {
             let directory = journal_dir(data_dir, committed.incarnation, index);
-            let scan = scan_journal(shard, &directory, committed.incarnation).await?;
+            let scan = scan_journal(shard, &directory, committed.incarnation, progress).await?;
             note_scan(&mut report, &scan);
             let mut replay = Replay::new(shard, data_dir, config, &scan.checkpoint, live, assigned, &scan.truncated)
                 .map_err(|error| StorageError::Corrupt {
@@ -162,6 +221,7 @@ pub async fn recover(
                 })?;
             for commit in &scan.accepted {
                 let bytes = scan.read(commit).await?;
+                progress.read(commit.bytes);
                 report.entries += replay.apply_commit(&bytes, commit, scan.path(commit)).await?;
             }
             for (id, recovered) in replay.finish().await? {
@@ -174,6 +234,7 @@ pub async fn recover(
                     });
                 }
             }
+            progress.journals.fetch_add(1, Ordering::Relaxed);
         }
     }
     for id in live.keys() {

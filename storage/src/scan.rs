@@ -15,7 +15,7 @@ use crate::format::commit::{
 };
 use crate::format::is_blank;
 use crate::mutation::{self, Mutation};
-use crate::recover::CutReport;
+use crate::recover::{CutReport, RecoveryProgress};
 use crate::segment::read_all;
 
 const SCAN_BYTES: usize = 1024 * 1024;
@@ -114,6 +114,7 @@ pub(crate) async fn scan_journal(
     shard: &Shard,
     directory: &Path,
     incarnation: Incarnation,
+    progress: &RecoveryProgress,
 ) -> Result<JournalScan, StorageError> {
     let (checkpoint, problems) = read_checkpoint(shard, directory, incarnation).await?;
     let mut files = open_files(shard, directory).await?;
@@ -121,7 +122,7 @@ pub(crate) async fn scan_journal(
     let mut found = BTreeMap::new();
     let mut remains = Remains::default();
     for (index, file) in files.iter().enumerate() {
-        scan_file(index, file, &checkpoint, &mut found, &mut remains).await?;
+        scan_file(index, file, &checkpoint, &mut found, &mut remains, progress).await?;
     }
     // Where a slot is damaged, what it spoke of may be gone from the journal: then that is what is to blame.
     decide(checkpoint, files, &found, &remains).map_err(|error| match error {
@@ -198,6 +199,7 @@ async fn scan_file(
     checkpoint: &Checkpoint,
     found: &mut BTreeMap<u64, CommitRef>,
     remains: &mut Remains,
+    progress: &RecoveryProgress,
 ) -> Result<(), StorageError> {
     let mut position = 0;
     let mut wanted = BLOCK;
@@ -245,6 +247,7 @@ async fn scan_file(
             }
         };
         position += step as u64;
+        progress.read(step);
         wanted = BLOCK;
     }
     Ok(())

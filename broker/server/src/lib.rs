@@ -46,5 +46,6 @@ pub use config::{BrokerConfig, ImpossibleSetting, PeerLimits, ShownSetting, Topi
 pub use error::{StartError, StopError};
 pub use listeners::Addresses;
 pub use node::{Broker, RunningBroker, ServeError, serve};
+pub use ouzel_storage::RecoveryProgress;
 pub use pulse::{NoPulse, Pulse};
 pub use recovery::{RecoverySummary, StartedAfter};

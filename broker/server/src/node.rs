@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use ouzel_protocol::{Incarnation, ShardIndex};
 use ouzel_runtime::{Mailbox, RunConfig, Signals, probe};
+use ouzel_storage::RecoveryProgress;
 
 use crate::admin::AdminServer;
 use crate::config::{BrokerConfig, RECV_BUFFER_BYTES};
@@ -19,9 +20,10 @@ use crate::error::{StartError, StopError};
 use crate::lanes::ShardUp;
 use crate::listeners::{self, Addresses, Bound, ShardListeners};
 use crate::pulse::Pulse;
-use crate::recovery::{NodeRecovered, RecoverySummary};
+use crate::recovery::{self, NodeRecovered, RecoverySummary};
 use crate::shard::{self, Control, Serving, ShardSetup, ask};
-use crate::{clean_mark, pulse, supervise};
+use crate::supervise::{self, Started};
+use crate::{clean_mark, pulse};
 
 /// Starts brokers.
 #[derive(Debug)]
@@ -63,7 +65,7 @@ impl Drop for TellOfEnd {
 }
 
 /// Ends the process when a shard panics: a broken invariant must not leave the other shards serving.
-struct AbortOnPanic;
+pub(crate) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
@@ -79,6 +81,11 @@ impl Broker {
     /// # Errors
     /// [`StartError`], one line that says what is in the way; nothing is left running.
     pub fn start(config: BrokerConfig) -> Result<RunningBroker, StartError> {
+        Self::start_watched(config, Arc::default())
+    }
+
+    /// As [`Broker::start`]; `progress` tells meanwhile how far recovery is.
+    fn start_watched(config: BrokerConfig, progress: Arc<RecoveryProgress>) -> Result<RunningBroker, StartError> {
         config.check()?;
         let data_dir = DataDir::lock(&config.data_dir)?;
         let report = probe(data_dir.path())?;
@@ -94,7 +101,7 @@ impl Broker {
         let mut shards = spawn_shards(&config, report.open_files_max, &exit)?;
         drop(exit);
         let addresses = Arc::new(addresses);
-        match bring_up(&shards, listeners, &addresses) {
+        match bring_up(&shards, listeners, &addresses, progress) {
             Ok((summary, incarnation)) => {
                 if let Some(admin) = &admin {
                     admin.serving(shards.iter().map(|(up, _)| up.address.clone()).collect());
@@ -164,9 +171,11 @@ fn bring_up(
     shards: &[(ShardUp, RunningShard)],
     listeners: Vec<ShardListeners>,
     addresses: &Arc<Addresses>,
+    progress: Arc<RecoveryProgress>,
 ) -> Result<(RecoverySummary, Incarnation), StartError> {
     let (_, first) = shards.first().expect("a broker has a shard");
-    let NodeRecovered { summary, incarnation, shards: of_shards } = step(first, |reply| Control::Recover { reply })?;
+    let NodeRecovered { summary, incarnation, shards: of_shards } =
+        step(first, |reply| Control::Recover { progress, reply })?;
     summary.log(incarnation);
     // Stores open side by side: each carries its partitions' tails into its new journal.
     let mut opening = Vec::with_capacity(shards.len());
@@ -294,19 +303,43 @@ impl RunningBroker {
     }
 }
 
-/// Runs a broker until SIGINT or SIGTERM. `ready` is called once it serves, for the ready line; `stopping` when its stop begins.
+/// Runs a broker until SIGINT or SIGTERM. `recovering` is called every few seconds until it serves, `ready` once it does, for the
+/// ready line; `stopping` when its stop begins.
+///
+/// A signal that comes before the broker serves ends the start where it is, which is not waited for: what it has left on the disk is
+/// what a crash leaves, and the next start begins anew. Whoever calls this then ends the process, which is what ends the shards.
 ///
 /// # Errors
 /// Why it did not start, or did not stop cleanly.
 pub fn serve(
     config: BrokerConfig,
+    mut recovering: impl FnMut(&RecoveryProgress),
     ready: impl FnOnce(&RunningBroker),
     stopping: impl FnOnce(),
 ) -> Result<(), ServeError> {
-    let signals = Signals::install().map_err(StartError::Signals)?;
-    let broker = Broker::start(config)?;
-    ready(&broker);
-    Ok(broker.stop_on(signals, stopping)?)
+    let mut signals = Signals::install().map_err(StartError::Signals)?;
+    let progress = Arc::new(RecoveryProgress::default());
+    let told = Arc::clone(&progress);
+    let started = supervise::start(
+        move || Broker::start_watched(config, progress),
+        || signals.arrived(),
+        || {
+            recovery::log_progress(&told);
+            recovering(&told);
+        },
+    );
+    match started {
+        Started::Ended(broker) => {
+            let broker = broker?;
+            ready(&broker);
+            Ok(broker.stop_on(signals, stopping)?)
+        }
+        Started::Signalled(signal) => {
+            tracing::info!(?signal, "received before the broker serves: the start is given up");
+            stopping();
+            Ok(())
+        }
+    }
 }
 
 /// Why [`serve`] failed.
@@ -318,4 +351,30 @@ pub enum ServeError {
     /// It did not stop cleanly.
     #[error("{0}")]
     Stop(#[from] StopError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    #[test]
+    fn a_start_tells_how_far_its_recovery_is() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a temporary directory");
+        let (memory_bytes_max, journal_bytes_max) =
+            (2 * BrokerConfig::MEMORY_BYTES_MIN, 2 * BrokerConfig::JOURNAL_BYTES_MIN);
+        let native = SocketAddr::from(([127, 0, 0, 1], 0));
+        let plain = BrokerConfig::new(dir.path());
+        let config = BrokerConfig { native, shards: 2, memory_bytes_max, journal_bytes_max, ..plain };
+        let progress = Arc::new(RecoveryProgress::default());
+        let first = Broker::start_watched(config.clone(), Arc::clone(&progress)).expect("it starts");
+        assert_eq!((progress.journals_total(), progress.bytes_max()), (0, 0), "nothing is there to be read");
+        first.stop().expect("a clean stop");
+        let second = Broker::start_watched(config, Arc::clone(&progress)).expect("it starts");
+        assert_eq!((progress.journals(), progress.journals_total()), (2, 2));
+        assert!(progress.bytes() > second.recovery().bytes, "read once to see what is there, and what counts again");
+        assert!(progress.bytes() <= progress.bytes_max());
+        second.stop().expect("a clean stop");
+    }
 }

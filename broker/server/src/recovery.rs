@@ -9,7 +9,9 @@ use std::time::Duration;
 use ouzel_broker_core::{Command, MetadataImage};
 use ouzel_protocol::{ClusterId, Incarnation, PartitionId, ShardIndex};
 use ouzel_runtime::Shard;
-use ouzel_storage::{AssignedIds, CommittedStart, PartitionConfig, RecoveredPartition, recover as recover_storage};
+use ouzel_storage::{
+    AssignedIds, CommittedStart, PartitionConfig, RecoveredPartition, RecoveryProgress, recover_watched,
+};
 
 use crate::clean_mark;
 use crate::data_dir::{incarnation_of, journals_dir};
@@ -104,15 +106,17 @@ pub(crate) async fn recover(
     shard: &Shard,
     setup: &ShardSetup,
     image: &MetadataImage,
+    progress: &RecoveryProgress,
 ) -> Result<NodeRecovered, StartError> {
     let committed =
         image.node(setup.node).map(|state| CommittedStart { incarnation: state.incarnation, shards: state.shards });
-    if committed.is_none() {
-        check_space(shard, setup).await?;
+    match &committed {
+        None => check_space(shard, setup).await?,
+        Some(last) => expect(shard, setup, last, progress).await?,
     }
     let live = live_partitions(setup, image);
     let assigned = AssignedIds { next: image.next_partition_id() };
-    let recovered = recover_storage(shard, &setup.data_dir, &setup.store, committed, &live, assigned).await?;
+    let recovered = recover_watched(shard, &setup.data_dir, &setup.store, committed, &live, assigned, progress).await?;
     let report = &recovered.report;
     let after = match &committed {
         None => StartedAfter::Nothing,
@@ -207,6 +211,34 @@ async fn journal_dirs(shard: &Shard, setup: &ShardSetup) -> Result<Vec<String>, 
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(source) => Err(StartError::DataDir { path, source }),
     }
+}
+
+/// Tells how much there is to read: the journals of the committed start.
+async fn expect(
+    shard: &Shard,
+    setup: &ShardSetup,
+    last: &CommittedStart,
+    progress: &RecoveryProgress,
+) -> Result<(), StartError> {
+    let path = journals_dir(&setup.data_dir);
+    let mut file_bytes = 0;
+    for name in journal_dirs(shard, setup).await? {
+        if incarnation_of(&name) == Some(last.incarnation.0) {
+            let files = shard.fs().read_dir(&path.join(name)).await;
+            let files = files.map_err(|source| StartError::DataDir { path: path.clone(), source })?;
+            file_bytes +=
+                files.iter().filter(|file| file.name.ends_with(".journal")).map(|file| file.bytes).sum::<u64>();
+        }
+    }
+    progress.expect(last.shards.into(), file_bytes);
+    Ok(())
+}
+
+/// One line of how far recovery is, for those who wait for it.
+pub(crate) fn log_progress(progress: &RecoveryProgress) {
+    let (journals, journals_total) = (progress.journals(), progress.journals_total());
+    let (bytes, bytes_max) = (progress.bytes(), progress.bytes_max());
+    tracing::info!(journals, journals_total, bytes, bytes_max, "recovering");
 }
 
 /// At a first start, the journals may take all they are allowed to. Later ones go on: there a full disk is a state in which

@@ -22,7 +22,7 @@ use ouzel_broker_core::group::GroupConfig;
 use ouzel_protocol::{ClusterId, Incarnation, NodeId, ShardIndex};
 use ouzel_runtime::sync::{Event, Notify, Semaphore};
 use ouzel_runtime::{Instant, Mailbox, Shard, timeout_at};
-use ouzel_storage::{PartitionConfig, RecoveredPartition, StorageError, Store, StoreConfig};
+use ouzel_storage::{PartitionConfig, RecoveredPartition, RecoveryProgress, StorageError, Store, StoreConfig};
 
 use crate::config::{BrokerConfig, ConnectionBudget, PeerLimits, TopicDefaults};
 use crate::connection::{Connection, Language};
@@ -48,7 +48,7 @@ pub(crate) use in_flight::{ConnectionOpen, RequestInFlight};
 #[derive(Debug)]
 pub(crate) enum Control {
     /// Shard 0 only: load the metadata and recover every partition.
-    Recover { reply: mpsc::Sender<Result<NodeRecovered, StartError>> },
+    Recover { progress: Arc<RecoveryProgress>, reply: mpsc::Sender<Result<NodeRecovered, StartError>> },
     /// Create this start's journal with these partitions in it. Nothing of earlier starts is touched.
     OpenStore {
         incarnation: Incarnation,
@@ -300,7 +300,7 @@ impl Life {
     /// Does one step; `true` after the last.
     async fn step(&mut self, message: Control) -> bool {
         match message {
-            Control::Recover { reply } => report(&reply, self.recover().await),
+            Control::Recover { progress, reply } => report(&reply, self.recover(&progress).await),
             Control::OpenStore { incarnation, partitions, reply } => {
                 report(&reply, self.open_store(incarnation, partitions).await);
             }
@@ -323,9 +323,9 @@ impl Life {
         false
     }
 
-    async fn recover(&mut self) -> Result<NodeRecovered, StartError> {
+    async fn recover(&mut self, progress: &RecoveryProgress) -> Result<NodeRecovered, StartError> {
         let plane = MetadataPlane::open(&self.shard, &self.setup.data_dir).await?;
-        let recovered = recovery::recover(&self.shard, &self.setup, plane.image()).await?;
+        let recovered = recovery::recover(&self.shard, &self.setup, plane.image(), progress).await?;
         self.plane = Some(plane);
         Ok(recovered)
     }

@@ -1,16 +1,70 @@
 //! What ends a broker: a signal, or a shard that ended by itself. Owns the waiting for both and the bound of the stop that
-//! follows; the stop itself is `node.rs`. Runs on the thread that started the broker, on a small ring of its own.
+//! follows; start and stop themselves are `node.rs`. Runs on the thread that started the broker: during the start without a ring,
+//! since whether one can be had is what the start finds out, and then on a small one of its own.
 
 use std::pin::Pin;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use ouzel_runtime::{Inbox, Mailbox, Shard, Signals};
+use ouzel_runtime::{Inbox, Mailbox, Shard, Signal, Signals};
 
 use crate::error::StopError;
 use crate::join;
 use crate::limits::STOP_WAIT_MS_MAX;
-use crate::node::RunningBroker;
+use crate::node::{AbortOnPanic, RunningBroker};
+
+/// Between two looks for a signal during a start.
+const LOOK_MS: u64 = 50;
+/// Looks from one word about a start that takes its time to the next: five seconds.
+const LOOKS_PER_WORD: u32 = 100;
+
+/// How the waiting for a start went.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Started<T> {
+    /// It came to its end.
+    Ended(T),
+    /// A signal came first.
+    Signalled(Signal),
+}
+
+/// Lets a thread `start`, and waits for its end or for a signal. Calls `tell` every few seconds meanwhile.
+pub(crate) fn start<T: Send + 'static>(
+    start: impl FnOnce() -> T + Send + 'static,
+    arrived: impl FnMut() -> Option<Signal>,
+    tell: impl FnMut(),
+) -> Started<T> {
+    watch(Duration::from_millis(LOOK_MS), start, arrived, tell)
+}
+
+fn watch<T: Send + 'static>(
+    look: Duration,
+    start: impl FnOnce() -> T + Send + 'static,
+    mut arrived: impl FnMut() -> Option<Signal>,
+    mut tell: impl FnMut(),
+) -> Started<T> {
+    let (done, ended) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("start".to_owned()).spawn(move || {
+        let _abort = AbortOnPanic;
+        // Nobody waits any more where a signal came first.
+        let _ = done.send(start());
+    });
+    thread.expect("a process that is to run shards can have one more thread");
+    let mut looks = 0;
+    loop {
+        match ended.recv_timeout(look) {
+            Ok(outcome) => return Started::Ended(outcome),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => unreachable!("a start that panics ends the process"),
+        }
+        if let Some(signal) = arrived() {
+            return Started::Signalled(signal);
+        }
+        looks = (looks + 1) % LOOKS_PER_WORD;
+        if looks == 0 {
+            tell();
+        }
+    }
+}
 
 /// What is waited for.
 enum Event {
@@ -101,4 +155,28 @@ async fn next(
         }));
     }
     join::first(&mut waiting).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_told_of_for_as_long_as_it_takes() {
+        let (told, waits) = mpsc::channel();
+        let start = move || [(); 3].map(|()| waits.recv().is_ok());
+        // It may be called once more than is waited for.
+        let tell = || {
+            let _ = told.send(());
+        };
+        let outcome = watch(Duration::from_micros(1), start, || None, tell);
+        assert_eq!(outcome, Started::Ended([true; 3]));
+    }
+
+    #[test]
+    fn a_signal_ends_the_waiting_for_a_start_that_does_not_end() {
+        let (_kept, waits) = mpsc::channel::<()>();
+        let outcome = watch(Duration::from_micros(1), move || waits.recv().is_ok(), || Some(Signal::Terminate), || {});
+        assert_eq!(outcome, Started::Signalled(Signal::Terminate));
+    }
 }

@@ -5,14 +5,18 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use ouzel_broker::{RunningBroker, ServeError, StartError, serve};
+use ouzel_broker::{RecoveryProgress, RunningBroker, ServeError, StartError, serve};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::args::ServeArgs;
 use crate::config::{Effective, environment};
 use crate::notify::notify;
 use crate::output::print_line;
+use crate::units::human_bytes;
 use crate::watchdog;
+
+/// How long a recovery that comes on may be silent from then on: what it has read is synced to the disk before it reads on.
+const EXTEND_TIMEOUT_US: u64 = 300_000_000;
 
 /// Runs a broker until SIGINT or SIGTERM.
 pub(crate) fn run(args: &ServeArgs) -> Result<()> {
@@ -21,11 +25,34 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     let data_dir = config.data_dir.clone();
     let stop_with_stdin = args.stop_with_stdin;
     notify("STATUS=recovering");
-    let served =
-        serve(config, |broker| ready(broker, stop_with_stdin), || notify("STOPPING=1\nSTATUS=finishing requests"));
+    let mut bytes_told = 0;
+    let served = serve(
+        config,
+        |progress| {
+            let word = recovering(progress, progress.bytes() > bytes_told);
+            bytes_told = progress.bytes();
+            notify(&word);
+        },
+        |broker| ready(broker, stop_with_stdin),
+        || notify("STOPPING=1\nSTATUS=finishing requests"),
+    );
     served.map_err(|error| with_next_step(error, &data_dir))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What systemd is told while recovery takes its time. It gives more of it only to one that comes on: a start whose disk answers
+/// no more ends when the unit's own time is over.
+fn recovering(progress: &RecoveryProgress, comes_on: bool) -> String {
+    let (bytes, bytes_max) = (human_bytes(progress.bytes()), human_bytes(progress.bytes_max()));
+    let (journals, journals_total) = (progress.journals(), progress.journals_total());
+    let status = match journals_total {
+        0 => "STATUS=recovering".to_owned(),
+        _ => format!(
+            "STATUS=recovering: {journals} of {journals_total} journals done, {bytes} read of {bytes_max} at most"
+        ),
+    };
+    if comes_on { format!("EXTEND_TIMEOUT_USEC={EXTEND_TIMEOUT_US}\n{status}") } else { status }
 }
 
 /// Tells everybody who waits that the broker serves.
@@ -74,5 +101,20 @@ fn watch_stdin() {
     });
     if let Err(error) = watching {
         tracing::warn!(%error, "cannot watch stdin");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recovery_that_comes_on_gets_more_time_and_one_that_stands_still_gets_none() {
+        let progress = RecoveryProgress::default();
+        assert_eq!(recovering(&progress, false), "STATUS=recovering");
+        progress.expect(4, 512 << 20);
+        let status = "STATUS=recovering: 0 of 4 journals done, 0 B read of 1.0 GiB at most";
+        assert_eq!(recovering(&progress, false), status);
+        assert_eq!(recovering(&progress, true), format!("EXTEND_TIMEOUT_USEC=300000000\n{status}"));
     }
 }

@@ -87,6 +87,46 @@ fn the_log_tells_a_start_after_a_clean_stop_from_one_after_a_crash() {
     }
 }
 
+/// Whether a process has a handler of its own for this signal.
+fn catches(child: &Child, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
+    let mask = u64::from_str_radix(caught.trim(), 16).expect("a hexadecimal number");
+    mask & (1 << (signal.as_raw() - 1)) != 0
+}
+
+#[test]
+fn a_signal_before_the_broker_serves_ends_the_start_in_good_order() {
+    let directory = directory();
+    // A start waits for a port that is in use, which holds this one before it serves.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = other.local_addr().expect("an address").to_string();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut child = ouzel(&["serve", "--native", &address, "--kafka", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--shards", "1", "--set", "journal.bytes.max=32MiB", "--set", "memory.bytes.max=64MiB"])
+            .arg("--data-dir")
+            .arg(directory.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the broker starts");
+        while !catches(&child, Signal::TERM) {
+            std::thread::yield_now();
+        }
+        kill_process(Pid::from_child(&child), signal).expect("it runs");
+        let mut log = String::new();
+        child.stderr.take().expect("stderr").read_to_string(&mut log).expect("text");
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.contains("the start is given up") && !log.contains("in use"), "{log}");
+    }
+    drop(other);
+    let mut broker = Logged::start(directory.path());
+    assert!(broker.line_with("recovered").contains("after=\"nothing\""));
+    broker.signal(Signal::TERM);
+    assert!(broker.end().0.success());
+}
+
 #[test]
 fn a_second_signal_ends_a_stop_that_waits_for_a_reader() {
     let directory = directory();
