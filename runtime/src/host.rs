@@ -10,7 +10,7 @@ mod ring;
 
 pub use clock::{ClockState, clock_state};
 pub use direct_io::{DirectIoLack, direct_io};
-pub use flush::{FlushPlan, FlushTimes, measure_flushes};
+pub use flush::{FlushPlan, FlushStage, FlushTimes, measure_flushes};
 pub use kernel::{KERNEL_MIN, kernel_is_too_old, kernel_release};
 pub use probe::{ProbeError, ProbeReport, probe};
 pub use ring::{RingLack, ring_lacks};

@@ -27,6 +27,17 @@ pub struct FlushPlan {
     pub large: Duration,
 }
 
+/// What is being done, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushStage {
+    /// The file that is to be overwritten is written: as long as that takes.
+    Writing,
+    /// Commits of one block, for this long.
+    Small(Duration),
+    /// Commits of 1 MiB, for this long.
+    Large(Duration),
+}
+
 /// What was measured. Each time is sorted, shortest first; none is empty.
 #[derive(Debug, Clone)]
 pub struct FlushTimes {
@@ -52,11 +63,12 @@ impl FlushTimes {
     }
 }
 
-/// Measures in a file of its own in `dir`, which has no name and goes with the process.
+/// Measures in a file of its own in `dir`, which has no name and goes with the process. `begins` is told of each stage before it.
 ///
 /// # Errors
 /// The file system's, of no space among them (operator).
-pub fn measure_flushes(dir: &Path, plan: FlushPlan) -> io::Result<FlushTimes> {
+pub fn measure_flushes(dir: &Path, plan: FlushPlan, mut begins: impl FnMut(FlushStage)) -> io::Result<FlushTimes> {
+    begins(FlushStage::Writing);
     let file = nameless_file(dir)?;
     let large_count = plan.file_bytes.div_ceil(LARGE_BYTES as u64).max(1);
     let mut large = AlignedBuf::zeroed(LARGE_BYTES);
@@ -69,6 +81,7 @@ pub fn measure_flushes(dir: &Path, plan: FlushPlan) -> io::Result<FlushTimes> {
     let (mut writes, mut flushes, mut commits) = (Vec::new(), Vec::new(), Vec::new());
     let block = AlignedBuf::zeroed(ALIGN);
     let block_count = large_count * (LARGE_BYTES / ALIGN) as u64;
+    begins(FlushStage::Small(plan.small));
     let begun = Instant::now();
     for index in (0..SMALL_COUNT_MAX as u64).map(|index| index % block_count) {
         let before = Instant::now();
@@ -84,6 +97,7 @@ pub fn measure_flushes(dir: &Path, plan: FlushPlan) -> io::Result<FlushTimes> {
         }
     }
 
+    begins(FlushStage::Large(plan.large));
     let begun = Instant::now();
     let mut large_commits = 0;
     while large_commits == 0 || begun.elapsed() < plan.large {
@@ -107,7 +121,11 @@ mod tests {
     fn every_commit_is_counted_once_and_nothing_is_left_behind() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a temporary directory");
         let plan = FlushPlan { file_bytes: 1, small: Duration::ZERO, large: Duration::ZERO };
-        let times = measure_flushes(dir.path(), plan).expect("a file system with direct I/O");
+        let mut stages = Vec::new();
+        let times =
+            measure_flushes(dir.path(), plan, |stage| stages.push(stage)).expect("a file system with direct I/O");
+        let zero = Duration::ZERO;
+        assert_eq!(stages, [FlushStage::Writing, FlushStage::Small(zero), FlushStage::Large(zero)]);
         assert_eq!((times.writes.len(), times.flushes.len(), times.commits.len()), (1, 1, 1));
         assert!(times.commits[0] >= times.flushes[0] && times.bytes_per_second > 0);
         assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 0);

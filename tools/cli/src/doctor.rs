@@ -11,6 +11,7 @@ mod kernel;
 mod limits;
 mod mount;
 mod place;
+mod progress;
 mod report;
 mod space;
 mod verdict;
@@ -25,6 +26,7 @@ use self::device::Device;
 use self::finding::{Finding, State};
 use self::mount::Mount;
 use self::place::Place;
+use self::progress::Progress;
 use self::verdict::Verdict;
 use crate::args::DoctorArgs;
 use crate::config::{Effective, environment};
@@ -52,7 +54,10 @@ struct Examination {
 pub(crate) fn run(args: &DoctorArgs, json: bool) -> Result<()> {
     let effective = Effective::load(&args.settings, environment())?;
     let config = effective.broker_config()?;
-    let examination = examine(&config, if args.long { LONG } else { SHORT });
+    // The short measurement is over before anybody has read a line.
+    let progress = if args.long && !json { Progress::shown() } else { Progress::hidden() };
+    let examination = examine(&config, if args.long { LONG } else { SHORT }, &progress);
+    progress.end();
     report::print(&examination, json)?;
     match examination.findings.iter().filter(|finding| finding.state == State::Blocking).count() {
         0 => Ok(()),
@@ -63,7 +68,7 @@ pub(crate) fn run(args: &DoctorArgs, json: bool) -> Result<()> {
     }
 }
 
-fn examine(config: &BrokerConfig, plan: FlushPlan) -> Examination {
+fn examine(config: &BrokerConfig, plan: FlushPlan, progress: &Progress) -> Examination {
     let place = Place::find(&config.data_dir);
     let mount = Mount::of(&place.measured);
     let device = Device::of(&place.measured, mount.as_ref());
@@ -73,7 +78,7 @@ fn examine(config: &BrokerConfig, plan: FlushPlan) -> Examination {
     if is_usable(&findings) {
         findings.push(place.look_at_direct_io());
         if is_usable(&findings) {
-            times = measure(&place, plan, &mut findings);
+            times = measure(&place, plan, progress, &mut findings);
         }
     }
     let honesty = flush::honesty(mount.as_ref(), device.as_ref(), times.as_ref());
@@ -94,10 +99,10 @@ fn is_usable(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.state != State::Blocking)
 }
 
-fn measure(place: &Place, plan: FlushPlan, findings: &mut Vec<Finding>) -> Option<FlushTimes> {
+fn measure(place: &Place, plan: FlushPlan, progress: &Progress, findings: &mut Vec<Finding>) -> Option<FlushTimes> {
     let free = space::free_bytes(&place.measured).unwrap_or(0);
     let plan = FlushPlan { file_bytes: plan.file_bytes.min(free / SPACE_SHARE), ..plan };
-    match measure_flushes(&place.measured, plan) {
+    match measure_flushes(&place.measured, plan, |stage| progress.begins(stage, plan)) {
         Ok(times) => Some(times),
         Err(error) => {
             findings.push(flush::not_measured(&error, &place.measured));

@@ -1,12 +1,15 @@
 //! `ouzel doctor` on real directories: one that a broker can have, one that is not there yet, memory, and ones that nobody can use.
 
 mod common;
+#[path = "common/terminal.rs"]
+mod terminal;
 
 use std::path::Path;
 use std::process::Output;
 
-use common::{Broker, assert_refused, directory, run, stderr_of};
+use common::{Broker, assert_refused, directory, ouzel, run, stderr_of};
 use serde_json::Value;
+use terminal::Terminal;
 
 /// Smaller than any disk that the tests run on, and one shard on any number of cores.
 const SMALL: &[&str] = &["--shards", "1", "--set", "journal.bytes.max=32MiB", "--set", "memory.bytes.max=64MiB"];
@@ -61,6 +64,17 @@ fn people_get_a_table_and_one_sentence() {
     let text = common::stdout_of(&output);
     assert!(text.contains("check") && text.contains("flush time") && text.contains("io_uring"), "{text}");
     assert!(text.trim_end().lines().last().expect("a line").starts_with("This host can give"), "{text}");
+    assert_eq!(stderr_of(&output), "", "nothing is drawn where nobody looks");
+}
+
+#[test]
+fn the_long_measurement_counts_down_on_a_terminal() {
+    let root = directory();
+    let data_dir = root.path().to_str().expect("text");
+    let mut terminal = Terminal::start(ouzel(&[&["doctor", "--long", "--data-dir", data_dir], SMALL].concat()));
+    terminal.wait_for("to measure in");
+    terminal.wait_for("measuring small commits");
+    terminal.wait_for(" s left");
 }
 
 #[test]

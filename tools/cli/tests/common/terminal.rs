@@ -1,4 +1,5 @@
-//! A program on a pseudo-terminal: its keys are written, its screen is read as the bytes that it wrote.
+//! A program on a pseudo-terminal: its keys are written, its screen is read as the bytes that it wrote. Each test file uses a part.
+#![allow(dead_code)]
 
 use std::fs::File;
 use std::io::{Read, Write};
