@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn device(name: &str, has_volatile_cache: bool, is_rotational: bool) -> Device {
-        Device { name: name.to_owned(), model: None, has_volatile_cache, is_rotational }
+        Device { name: name.to_owned(), model: None, has_volatile_cache, is_rotational, below: Vec::new() }
     }
 
     #[test]
@@ -211,6 +211,9 @@ mod tests {
             let finding = judged.look(None, Some(&device));
             assert_eq!(finding.state == State::Good, judged.is_durable(), "{finding:?}");
         }
+        let leaf = device("vda", false, false);
+        let volume = Device { below: vec![leaf], ..device("dm-0", false, false) };
+        assert_eq!(honesty(None, Some(&volume), Some(&times(800))), Honesty::OfHost, "a volume of a virtual disk");
         assert_eq!(honesty(None, None, Some(&times(800))), Honesty::Unknown);
     }
 
