@@ -1,6 +1,7 @@
 //! The broker's settings, and the sizes that follow from them. Owns no state; read once, at start, on the thread that
 //! starts the broker. Where settings come from (flags, files, environment) is the caller's business.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -218,6 +219,10 @@ impl BrokerConfig {
         if !self.cpus.is_empty() && self.cpus.len() != usize::from(self.shards) {
             return impossible("cpus", format!("{} cores were named for {shards} shards", self.cpus.len()));
         }
+        let mut named = BTreeSet::new();
+        if let Some(twice) = self.cpus.iter().find(|cpu| !named.insert(**cpu)) {
+            return impossible("cpus", format!("core {twice} is named twice: two shards would take turns on it"));
+        }
         Ok(())
     }
 
@@ -355,6 +360,7 @@ mod tests {
             (BrokerConfig { journal_bytes_max: 1, ..good.clone() }, "16777216 are needed"),
             (BrokerConfig { memory_bytes_max: 1, ..good.clone() }, "33554432 are needed"),
             (BrokerConfig { cpus: vec![0], ..good.clone() }, "1 cores were named for 2"),
+            (BrokerConfig { cpus: vec![3, 3], ..good.clone() }, "core 3 is named twice"),
             (BrokerConfig { native: SocketAddr::from(([127, 0, 0, 1], 65_534)), ..good.clone() }, "leaves no room"),
             (
                 BrokerConfig { kafka: Some(SocketAddr::from(([127, 0, 0, 1], 9194))), ..good.clone() },

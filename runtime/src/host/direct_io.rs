@@ -55,7 +55,7 @@ impl DirectIoLack {
         match self {
             Self::NotThere { .. } => "put the data directory on ext4 or XFS",
             Self::Create { source, .. } if source.raw_os_error() == Some(libc::EROFS) => {
-                "mount the file system for writing (`mount -o remount,rw`), or choose another --data-dir"
+                "mount the file system for writing (`mount -o remount,rw`, and no `ro` in /etc/fstab), or choose another --data-dir"
             }
             Self::Create { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => "free space or inodes there",
             Self::Create { .. } => "make the directory writable for this user, or choose another --data-dir",

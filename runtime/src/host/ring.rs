@@ -48,9 +48,14 @@ impl RingLack {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::SwitchedOff { value: 1 } => {
-                "run `sysctl -w kernel.io_uring_disabled=0`, or add this user to the group kernel.io_uring_group"
+                "run `sysctl -w kernel.io_uring_disabled=0` and, for the boots after this one, \
+                 `echo kernel.io_uring_disabled=0 > /etc/sysctl.d/90-ouzel.conf`, or add this user to the group whose number \
+                 `sysctl kernel.io_uring_group` prints"
             }
-            Self::SwitchedOff { .. } => "run `sysctl -w kernel.io_uring_disabled=0`",
+            Self::SwitchedOff { .. } => {
+                "run `sysctl -w kernel.io_uring_disabled=0` and, for the boots after this one, \
+                 `echo kernel.io_uring_disabled=0 > /etc/sysctl.d/90-ouzel.conf`"
+            }
             Self::Seccomp => {
                 "allow io_uring_setup, io_uring_enter and io_uring_register (docker: `--security-opt seccomp=<profile that allows them>`; \
                  systemd: `SystemCallFilter=io_uring_setup io_uring_enter io_uring_register`)"
@@ -59,8 +64,12 @@ impl RingLack {
                 "allow io_uring_setup, io_uring_enter and io_uring_register for this user (`dmesg` and `ausearch -m avc` name the rule)"
             }
             Self::NotBuilt => "use a kernel with CONFIG_IO_URING",
-            Self::Memory => "raise it (systemd: `LimitMEMLOCK=infinity`, shell: `ulimit -l unlimited`)",
-            Self::Descriptors => "raise the limit (systemd: `LimitNOFILE=1048576`, shell: `ulimit -n 1048576`)",
+            Self::Memory => {
+                "raise it (systemd: `LimitMEMLOCK=infinity`, shell: `ulimit -l unlimited`, logins: `* - memlock unlimited` in /etc/security/limits.conf)"
+            }
+            Self::Descriptors => {
+                "raise the limit (systemd: `LimitNOFILE=1048576`, shell: `ulimit -n 1048576`, logins: `* - nofile 1048576` in /etc/security/limits.conf)"
+            }
             Self::TooOld { .. } => "upgrade the kernel to 6.1 or newer",
             Self::Other { .. } => "look at `dmesg`",
         }
@@ -159,6 +168,8 @@ mod tests {
     fn a_lack_names_its_remedy() {
         for (lack, words) in [
             (RingLack::SwitchedOff { value: 2 }, "sysctl -w kernel.io_uring_disabled=0"),
+            (RingLack::SwitchedOff { value: 2 }, "/etc/sysctl.d/90-ouzel.conf"),
+            (RingLack::SwitchedOff { value: 1 }, "/etc/sysctl.d/90-ouzel.conf"),
             (RingLack::SwitchedOff { value: 1 }, "io_uring_group"),
             (RingLack::Seccomp, "seccomp="),
             (RingLack::Memory, "LimitMEMLOCK"),

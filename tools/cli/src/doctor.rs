@@ -16,6 +16,7 @@ mod report;
 mod space;
 mod verdict;
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -72,13 +73,17 @@ fn examine(config: &BrokerConfig, plan: FlushPlan, progress: &Progress) -> Exami
     let place = Place::find(&config.data_dir);
     let mount = Mount::of(&place.measured);
     let device = Device::of(&place.measured, mount.as_ref());
-    let mut findings: Vec<Finding> = place.look().into_iter().chain(mount.as_ref().map(mount::look)).collect();
+    let on_mount = mount.as_ref().map(|mount| mount::look(mount, &place.data_dir));
+    let mut findings: Vec<Finding> = place.look().into_iter().chain(on_mount).collect();
     // What is known to be in the way needs no second finding.
     let mut times = None;
     if is_usable(&findings) {
         findings.push(place.look_at_direct_io());
         if is_usable(&findings) {
-            times = measure(&place, plan, progress, &mut findings);
+            match measure(&place, plan, progress) {
+                Ok(measured) => times = Some(measured),
+                Err(error) => findings.push(flush::not_measured(&error, &place.measured, device.as_ref())),
+            }
         }
     }
     let honesty = flush::honesty(mount.as_ref(), device.as_ref(), times.as_ref());
@@ -99,14 +104,8 @@ fn is_usable(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.state != State::Blocking)
 }
 
-fn measure(place: &Place, plan: FlushPlan, progress: &Progress, findings: &mut Vec<Finding>) -> Option<FlushTimes> {
+fn measure(place: &Place, plan: FlushPlan, progress: &Progress) -> io::Result<FlushTimes> {
     let free = space::free_bytes(&place.measured).unwrap_or(0);
     let plan = FlushPlan { file_bytes: plan.file_bytes.min(free / SPACE_SHARE), ..plan };
-    match measure_flushes(&place.measured, plan, |stage| progress.begins(stage, plan)) {
-        Ok(times) => Some(times),
-        Err(error) => {
-            findings.push(flush::not_measured(&error, &place.measured));
-            None
-        }
-    }
+    measure_flushes(&place.measured, plan, |stage| progress.begins(stage, plan))
 }

@@ -20,7 +20,7 @@ fn judge(state: io::Result<ClockState>, source: Option<&str>) -> Finding {
         return Finding::wanting(
             check,
             format!("{source}: every look at it asks the kernel or a chip"),
-            "boot with `clocksource=tsc tsc=reliable` where `dmesg | grep -i tsc` does not call it unstable",
+            "where `dmesg | grep -i tsc` does not call it unstable, add clocksource=tsc tsc=reliable to GRUB_CMDLINE_LINUX in /etc/default/grub, then: update-grub && reboot",
         );
     }
     let source = source.unwrap_or("of unknown source");

@@ -28,14 +28,20 @@ fn judge(cores: &Cores, shards: usize, pinned: &[usize]) -> Finding {
         return Finding::wanting(
             check,
             format!("cpus names {denied:?}, which this process may not use: those shards are placed by the kernel"),
-            format!("set cpus to some of {}", list(&cores.allowed)),
+            match cores.allowed.get(..shards) {
+                Some(some) => format!("set cpus = \"{}\"", list(some)),
+                None => format!("set shards = {allowed} and cpus = \"{}\"", list(&cores.allowed)),
+            },
         );
     }
     if shards > allowed {
         return Finding::wanting(
             check,
             format!("{shards} shards take turns on {allowed} cores"),
-            format!("set shards = {allowed}, or allow more cores (`systemctl edit ouzel`: AllowedCPUs=)"),
+            format!(
+                "set shards = {allowed}, or allow more cores (`systemctl edit ouzel`, below [Service]: AllowedCPUs=0-{})",
+                shards - 1
+            ),
         );
     }
     if let Some(quota) = cores.quota.filter(|quota| *quota < shards as f64) {
@@ -45,7 +51,7 @@ fn judge(cores: &Cores, shards: usize, pinned: &[usize]) -> Finding {
                 "a control group gives {quota} cores' worth of time to {shards} shards: they stand still for the rest of each period"
             ),
             format!(
-                "set shards = {}, or raise the quota (systemd: CPUQuota={}%, docker: --cpus={shards})",
+                "set shards = {}, or raise the quota (`systemctl edit ouzel`, below [Service]: CPUQuota={}%; docker: --cpus={shards})",
                 (quota.floor() as usize).max(1),
                 shards * 100
             ),

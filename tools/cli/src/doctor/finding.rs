@@ -1,4 +1,4 @@
-//! One thing that was looked at. Values only.
+//! One thing that was looked at, and how names stand in the line that changes it. Values only.
 
 /// How a thing is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,5 +46,32 @@ impl Finding {
 
     pub(super) fn blocking(check: &'static str, seen: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { check, state: State::Blocking, seen: seen.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// A path or a name as one word of a shell's command line.
+pub(super) fn shell_word(text: &str) -> String {
+    let is_plain = |char: char| char.is_alphanumeric() || "/._-+:@%,".contains(char);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_a_shell_is_one_word_whatever_it_holds() {
+        for (text, word) in [
+            ("/var/lib/ouzel", "/var/lib/ouzel"),
+            ("/a b", "'/a b'"),
+            ("/it's", "'/it'\\''s'"),
+            ("", "''"),
+            ("$(x)", "'$(x)'"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ouzel_runtime::host::FlushTimes;
 
 use super::device::Device;
-use super::finding::Finding;
+use super::finding::{Finding, shell_word};
 use super::mount::Mount;
 
 /// A disk that turns must wait for the place of the write: a turn takes 4 ms at 15,000 a minute. Below a quarter of that, half
@@ -80,27 +80,24 @@ impl Honesty {
             ),
             Honesty::Suppressed => {
                 let option = mount.and_then(Mount::flush_suppressor).unwrap_or("nobarrier");
-                let point = mount.map_or_else(|| "/".into(), |mount| mount.point.display().to_string());
+                let point = mount.map_or_else(|| "/".into(), |mount| shell_word(&mount.point.display().to_string()));
+                // btrfs knows no barrier=1.
+                let cure = if mount.is_some_and(|mount| mount.kind == "btrfs") { "barrier" } else { "barrier=1" };
                 Finding::wanting(
                     check,
                     format!(
                         "mounted with {option}: the kernel sends {name} no flush, and a loss of power loses acknowledged records"
                     ),
-                    format!("mount -o remount,barrier=1 {point}"),
+                    format!(
+                        "mount -o remount,{cure} {point}; for the boots after this one take {option} out of its line in /etc/fstab"
+                    ),
                 )
             }
             Honesty::TooFast => {
-                let is_virtual = device.is_some_and(Device::is_virtual);
-                let short = device.map_or("DEVICE", |device| device.name.as_str());
-                let remedy = if is_virtual {
-                    "set the disk's cache mode on the virtualisation host to none or directsync (qemu: `cache=none`)"
-                        .to_owned()
-                } else if short.starts_with("nvme") {
-                    format!(
-                        "nvme set-feature /dev/{short} --feature-id=6 --value=0, unless its cache is protected against loss of power"
-                    )
-                } else {
-                    format!("hdparm -W0 /dev/{short}, unless its cache is protected against loss of power")
+                let remedy = match device {
+                    Some(device) if !device.is_virtual() => without_cache(device),
+                    _ => "set the disk's cache mode on the virtualisation host to none or directsync (qemu: `cache=none`)"
+                        .to_owned(),
                 };
                 Finding::wanting(
                     check,
@@ -131,6 +128,28 @@ impl Honesty {
     }
 }
 
+/// The commands that switch off the caches of a device, or of those that it is made of, and the rules that do so at each boot.
+fn without_cache(device: &Device) -> String {
+    let mut leaves = device.leaves();
+    if leaves.iter().any(|leaf| leaf.has_volatile_cache) {
+        leaves.retain(|leaf| leaf.has_volatile_cache);
+    }
+    let command = |leaf: &Device| match leaf.name.starts_with("nvme") {
+        true => format!("nvme set-feature /dev/{} --feature-id=6 --value=0", leaf.name),
+        false => format!("hdparm -W0 /dev/{}", leaf.name),
+    };
+    let commands: Vec<String> = leaves.iter().map(|leaf| command(leaf)).collect();
+    let rules: Vec<String> = leaves
+        .iter()
+        .map(|leaf| format!("ACTION==\"add\", KERNEL==\"{}\", RUN+=\"/usr/sbin/{}\"", leaf.name, command(leaf)))
+        .collect();
+    format!(
+        "{}, unless the cache is protected against loss of power; for the boots after this one, in /etc/udev/rules.d/90-ouzel.rules: {}",
+        commands.join(" && "),
+        rules.join(" and on a line of its own ")
+    )
+}
+
 /// How long commits take.
 pub(super) fn look(times: &FlushTimes, device: Option<&Device>) -> Finding {
     let check = "flush time";
@@ -155,13 +174,17 @@ pub(super) fn look(times: &FlushTimes, device: Option<&Device>) -> Finding {
 }
 
 /// The measurement failed.
-pub(super) fn not_measured(error: &io::Error, dir: &Path) -> Finding {
+pub(super) fn not_measured(error: &io::Error, dir: &Path, device: Option<&Device>) -> Finding {
     let seen = format!("could not be measured in {}: {error}", dir.display());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Finding::wanting("flush time", seen, "free 64 MiB there, and run this again")
         }
-        _ => Finding::blocking("flush time", seen, "look at the device: `dmesg`, `smartctl -a`"),
+        _ => {
+            let leaves = device.map(Device::leaves).unwrap_or_default();
+            let asked: String = leaves.iter().map(|leaf| format!(", `smartctl -a /dev/{}`", leaf.name)).collect();
+            Finding::blocking("flush time", seen, format!("look at the device: `dmesg`{asked}"))
+        }
     }
 }
 
@@ -226,7 +249,38 @@ mod tests {
     #[test]
     fn a_full_disk_is_not_a_broken_one() {
         let full = io::Error::from(io::ErrorKind::StorageFull);
-        assert_eq!(not_measured(&full, Path::new("/d")).state, State::Wanting);
-        assert_eq!(not_measured(&io::Error::other("EIO"), Path::new("/d")).state, State::Blocking);
+        assert_eq!(not_measured(&full, Path::new("/d"), None).state, State::Wanting);
+        let broken = not_measured(&io::Error::other("EIO"), Path::new("/d"), Some(&device("sda", true, false)));
+        assert_eq!(broken.state, State::Blocking);
+        assert!(broken.remedy.expect("a remedy").contains("`smartctl -a /dev/sda`"));
+    }
+
+    #[test]
+    fn a_cache_is_switched_off_on_the_disks_themselves_now_and_at_each_boot() {
+        let below = vec![device("sda", true, false), device("nvme0n1", true, false), device("sdb", false, false)];
+        let array = Device { below, ..device("md0", true, false) };
+        let remedy = Honesty::TooFast.look(None, Some(&array)).remedy.expect("a remedy");
+        for words in [
+            "hdparm -W0 /dev/sda && nvme set-feature /dev/nvme0n1 --feature-id=6 --value=0, unless",
+            "/etc/udev/rules.d/90-ouzel.rules: ACTION==\"add\", KERNEL==\"sda\", RUN+=\"/usr/sbin/hdparm -W0 /dev/sda\"",
+            "KERNEL==\"nvme0n1\", RUN+=\"/usr/sbin/nvme set-feature /dev/nvme0n1 --feature-id=6 --value=0\"",
+        ] {
+            assert!(remedy.contains(words), "{remedy}");
+        }
+        assert!(!remedy.contains("md0") && !remedy.contains("sdb"), "{remedy}");
+        let guest = Honesty::TooFast.look(None, Some(&device("vda", true, false))).remedy.expect("a remedy");
+        assert!(guest.contains("cache=none"), "{guest}");
+    }
+
+    #[test]
+    fn a_mount_is_cured_in_its_own_words_now_and_at_each_boot() {
+        for (kind, option, cure) in
+            [("ext4", "barrier=0", "remount,barrier=1 "), ("btrfs", "nobarrier", "remount,barrier ")]
+        {
+            let mount = Mount::with("/srv/a b", kind, &[option]);
+            let remedy = Honesty::Suppressed.look(Some(&mount), None).remedy.expect("a remedy");
+            assert!(remedy.contains(&format!("mount -o {cure}'/srv/a b';")), "{remedy}");
+            assert!(remedy.ends_with(&format!("take {option} out of its line in /etc/fstab")), "{remedy}");
+        }
     }
 }

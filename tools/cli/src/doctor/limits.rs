@@ -1,4 +1,5 @@
-//! The limits that this user has: lockable memory and open files. Owns the lines that raise them.
+//! The limits that this login has: lockable memory and open files. A service's are its unit's to set, and are not seen from here. Owns
+//! the lines that raise both.
 
 use ouzel_broker::BrokerConfig;
 use rustix::process::{Resource, geteuid, getrlimit};
@@ -39,35 +40,46 @@ fn name_of(users: &str, id: u32) -> Option<&str> {
 fn judge_memory(limit: Option<u64>, user: &str) -> Finding {
     let check = "lockable memory";
     match limit {
-        None => Finding::good(check, "unlimited"),
-        Some(bytes) if bytes >= MEMLOCK_BYTES_MIN => Finding::good(check, format!("{} KiB", bytes / 1024)),
-        Some(bytes) => Finding::wanting(
-            check,
-            format!("{} KiB: rings may be refused, or go without registered buffers", bytes / 1024),
-            raise("LimitMEMLOCK=infinity", &format!("{user} - memlock unlimited")),
-        ),
+        None => Finding::good(check, of_login("unlimited")),
+        Some(bytes) if bytes >= MEMLOCK_BYTES_MIN => Finding::good(check, of_login(&format!("{} KiB", bytes / 1024))),
+        Some(bytes) => {
+            let seen = of_login(&format!("{} KiB", bytes / 1024));
+            Finding::wanting(
+                check,
+                format!("{seen}: rings may be refused, or go without registered buffers"),
+                raise(user, "memlock", "unlimited", "LimitMEMLOCK=infinity"),
+            )
+        }
     }
 }
 
 fn judge_files(limit: Option<u64>, connections: u64, user: &str) -> Finding {
     let check = "open files";
-    let Some(limit) = limit else { return Finding::good(check, "unlimited") };
+    let Some(limit) = limit else { return Finding::good(check, of_login("unlimited")) };
     // Half of them are for segments.
     let needed = (FILES_FIXED + connections).saturating_mul(2).max(FILES_MIN);
+    let seen = of_login(&limit.to_string());
     if limit >= needed {
-        return Finding::good(check, limit.to_string());
+        return Finding::good(check, seen);
     }
     let nofile = needed.next_power_of_two().max(1 << 20);
     Finding::wanting(
         check,
-        format!("{limit}: half of them are for segments, and connections.max is {connections}"),
-        raise(&format!("LimitNOFILE={nofile}"), &format!("{user} - nofile {nofile}")),
+        format!("{seen}: half of them are for segments, and connections.max is {connections}"),
+        raise(user, "nofile", &nofile.to_string(), &format!("LimitNOFILE={nofile}")),
     )
 }
 
-/// The line for a service, and the one for a login.
-fn raise(unit: &str, limits_conf: &str) -> String {
-    format!("in the unit (`systemctl edit ouzel`): {unit}; for a login, in /etc/security/limits.conf: {limits_conf}")
+/// Whose limit it is that was seen.
+fn of_login(limit: &str) -> String {
+    format!("{limit} for this login; ouzel.service sets its own")
+}
+
+/// The line for a login, and the one for a service of one's own.
+fn raise(user: &str, item: &str, value: &str, unit: &str) -> String {
+    format!(
+        "in /etc/security/limits.conf, for logins from then on: {user} - {item} {value}; the package's unit has {unit} already, one of your own takes it below [Service] (`systemctl edit UNIT`)"
+    )
 }
 
 #[cfg(test)]
@@ -86,6 +98,7 @@ mod tests {
     #[test]
     fn limits_that_are_too_low_come_with_the_lines_that_raise_them() {
         assert_eq!(judge_memory(None, "ouzel").state, State::Good);
+        assert_eq!(judge_memory(None, "ouzel").seen, "unlimited for this login; ouzel.service sets its own");
         assert_eq!(judge_memory(Some(8 * MIB), "ouzel").state, State::Good);
         let low = judge_memory(Some(64 * 1024), "ouzel").remedy.expect("a remedy");
         assert!(low.contains("LimitMEMLOCK=infinity") && low.contains("ouzel - memlock unlimited"), "{low}");

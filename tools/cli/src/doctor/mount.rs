@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::finding::Finding;
+use super::finding::{Finding, shell_word};
 
 /// File systems that keep nothing once the power is gone.
 const IN_MEMORY: &[&str] = &["tmpfs", "ramfs", "hugetlbfs"];
@@ -45,6 +45,12 @@ impl Mount {
         Some(Self { point: unescape(point).into(), kind: kind.to_owned(), source: unescape(source), options })
     }
 
+    #[cfg(test)]
+    pub(super) fn with(point: &str, kind: &str, options: &[&str]) -> Self {
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        Self { point: point.into(), kind: kind.to_owned(), source: "/dev/sda".to_owned(), options }
+    }
+
     /// Whether its files are nowhere but in memory.
     pub(super) fn is_in_memory(&self) -> bool {
         IN_MEMORY.contains(&self.kind.as_str())
@@ -67,12 +73,16 @@ fn unescape(text: &str) -> String {
         .fold(text.to_owned(), |text, (code, character)| text.replace(code, character))
 }
 
-pub(super) fn look(mount: &Mount) -> Finding {
+/// Looks at the file system that `data_dir` is on.
+pub(super) fn look(mount: &Mount, data_dir: &Path) -> Finding {
     let check = "file system";
     let (point, kind) = (mount.point.display(), &mount.kind);
     let seen = format!("{kind} on {} at {point}", mount.source);
     if mount.is_read_only() {
-        return Finding::blocking(check, format!("{seen}, read-only"), format!("mount -o remount,rw {point}"));
+        let point = shell_word(&point.to_string());
+        let remedy =
+            format!("mount -o remount,rw {point}; for the boots after this one take ro out of its line in /etc/fstab");
+        return Finding::blocking(check, format!("{seen}, read-only"), remedy);
     }
     if mount.is_in_memory() {
         return Finding::wanting(
@@ -82,10 +92,15 @@ pub(super) fn look(mount: &Mount) -> Finding {
         );
     }
     if !KNOWN.contains(&kind.as_str()) {
+        let data_dir = data_dir.display().to_string();
+        let dir = shell_word(&data_dir);
         return Finding::wanting(
             check,
             format!("{seen}: the broker is tested on ext4 and XFS"),
-            "mount a file system of its own for the data: `mkfs.xfs DEVICE && mount DEVICE DIR`",
+            format!(
+                "give the data an empty disk, here /dev/DISK: mkfs.xfs /dev/DISK && mkdir -p {dir} && mount /dev/DISK {dir}; for the boots after this one, in /etc/fstab: /dev/DISK {} xfs defaults 0 2",
+                data_dir.replace(' ', "\\040")
+            ),
         );
     }
     Finding::good(check, seen)
@@ -119,8 +134,21 @@ mod tests {
     #[test]
     fn memory_is_wanting_and_read_only_is_in_the_way() {
         for (dir, state) in [("/home", State::Good), ("/dev/shm", State::Wanting), ("/mnt", State::Blocking)] {
-            assert_eq!(look(&mount(dir)).state, state, "{dir}");
+            assert_eq!(look(&mount(dir), Path::new(dir)).state, state, "{dir}");
         }
+        let remedy = look(&mount("/mnt"), Path::new("/mnt")).remedy.expect("a remedy");
+        assert!(remedy.starts_with("mount -o remount,rw /mnt;") && remedy.contains("/etc/fstab"), "{remedy}");
+    }
+
+    #[test]
+    fn a_file_system_of_its_own_is_made_where_the_data_are_to_be() {
+        let overlay = Mount::with("/", "overlay", &["rw"]);
+        let remedy = look(&overlay, Path::new("/srv/a b")).remedy.expect("a remedy");
+        assert!(
+            remedy.contains("mkfs.xfs /dev/DISK && mkdir -p '/srv/a b' && mount /dev/DISK '/srv/a b';"),
+            "{remedy}"
+        );
+        assert!(remedy.ends_with("/etc/fstab: /dev/DISK /srv/a\\040b xfs defaults 0 2"), "{remedy}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ouzel_runtime::host::{DirectIoLack, direct_io};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::finding::Finding;
+use super::finding::{Finding, shell_word};
 
 /// Where the data are to be, and where that can be looked at now.
 #[derive(Debug)]
@@ -61,7 +61,8 @@ impl Place {
             }
             Some(Fault::Unreachable(path, error)) => {
                 let seen = format!("{} cannot be looked at: {error}", path.display());
-                let remedy = format!("chmod a+x {}", path.parent().unwrap_or(path).display());
+                let above = path.parent().unwrap_or(path).display().to_string();
+                let remedy = format!("sudo chmod a+x {}", shell_word(&above));
                 return Some(Finding::blocking(check, seen, remedy));
             }
             None => {}
@@ -72,7 +73,7 @@ impl Place {
             Some(rustix::io::Errno::ACCESS) => Some(Finding::blocking(
                 check,
                 format!("{measured} cannot be written by this user"),
-                format!("sudo install -d -m 0750 -o \"$(id -un)\" -g \"$(id -gn)\" {shown}"),
+                format!("sudo install -d -m 0750 -o \"$(id -un)\" -g \"$(id -gn)\" {}", shell_word(&shown.to_string())),
             )),
             _ if self.exists() => Some(Finding::good(check, format!("{shown} is there"))),
             _ => Some(Finding::good(check, format!("{shown} will be made; measured in {measured}"))),

@@ -8,7 +8,9 @@ use rustix::fs::statvfs;
 
 use super::finding::Finding;
 use super::place::Place;
-use crate::units::human_bytes;
+use crate::units::{exact_bytes, human_bytes};
+
+const MIB: u64 = 1024 * 1024;
 
 /// Below this share of its file system, free space is soon gone.
 const FREE_SHARE_MIN: u64 = 10;
@@ -27,21 +29,26 @@ pub(super) fn look(place: &Place, config: &BrokerConfig) -> Option<Finding> {
         return None;
     }
     let is_first_start = !place.data_dir.join("metadata").exists();
-    Some(judge(free, all, config.journal_bytes_max, is_first_start))
+    let least = u64::from(config.shards) * BrokerConfig::JOURNAL_BYTES_MIN;
+    Some(judge(free, all, config.journal_bytes_max, least, is_first_start))
 }
 
-fn judge(free: u64, all: u64, journal_bytes_max: u64, is_first_start: bool) -> Finding {
+fn judge(free: u64, all: u64, journal_bytes_max: u64, journal_bytes_least: u64, is_first_start: bool) -> Finding {
     let check = "free space";
     let seen = format!("{} of {}", human_bytes(free), human_bytes(all));
     let journals = human_bytes(journal_bytes_max);
     if is_first_start && free < journal_bytes_max {
+        let missing = human_bytes(journal_bytes_max - free);
+        // Records need room beside the journals.
+        let fitting = free / 2 / MIB * MIB;
+        let remedy = match fitting >= journal_bytes_least {
+            true => format!("free {missing}, or set journal.bytes.max = \"{}\"", exact_bytes(fitting)),
+            false => format!("free {missing}"),
+        };
         return Finding::blocking(
             check,
             format!("{seen}, and the journals of a first start may take {journals}"),
-            format!(
-                "free {}, or set a smaller journal.bytes.max in the configuration",
-                human_bytes(journal_bytes_max - free)
-            ),
+            remedy,
         );
     }
     if free < all / FREE_SHARE_MIN {
@@ -62,8 +69,12 @@ mod tests {
     #[test]
     fn a_first_start_needs_room_for_its_journals_and_later_ones_have_it() {
         let gib = 1 << 30;
-        assert_eq!(judge(50 * gib, 100 * gib, gib, true).state, State::Good);
-        assert_eq!(judge(gib / 2, 100 * gib, gib, true).state, State::Blocking);
-        assert_eq!(judge(gib / 2, 100 * gib, gib, false).state, State::Wanting);
+        assert_eq!(judge(50 * gib, 100 * gib, gib, MIB, true).state, State::Good);
+        let tight = judge(gib / 2, 100 * gib, gib, MIB, true);
+        assert_eq!(tight.state, State::Blocking);
+        assert_eq!(tight.remedy.as_deref(), Some("free 512.0 MiB, or set journal.bytes.max = \"256MiB\""));
+        let full = judge(MIB, 100 * gib, gib, MIB, true);
+        assert_eq!(full.remedy.as_deref(), Some("free 1023.0 MiB"), "no journal fits there");
+        assert_eq!(judge(gib / 2, 100 * gib, gib, MIB, false).state, State::Wanting);
     }
 }
