@@ -22,7 +22,7 @@ Examples:
   ouzel doctor --data-dir ./ouzel-data                    what this host can really give
   ouzel config --explain                                  every setting, and why its default is what it is
 
-Every command takes --json. Exit code 0 means that all that was asked for happened.";
+Every command takes --json; what goes on, like `consume`, prints an object a line. Exit code 0 means that all that was asked for happened.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]

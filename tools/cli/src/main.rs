@@ -54,7 +54,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let is_server = matches!(cli.command, Command::Serve(_));
     logging::install(cli.global.log_level.as_deref(), is_server)?;
     match cli.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(&args, cli.global.json),
         Command::Topic(command) => topic::run(command, &cli.global),
         Command::Produce(args) => produce::run(args, &cli.global),
         Command::Consume(args) => consume::run(args, &cli.global),
@@ -65,7 +65,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(&args, cli.global.json),
         Command::Config(args) => settings::run(&args, cli.global.json),
         Command::Doctor(args) => doctor::run(&args, cli.global.json),
-        Command::Completions(args) => completions::run(&args),
-        Command::Man(args) => man::run(&args),
+        Command::Completions(args) => completions::run(&args, cli.global.json),
+        Command::Man(args) => man::run(&args, cli.global.json),
     }
 }

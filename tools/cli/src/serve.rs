@@ -5,13 +5,14 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use ouzel_broker::{RecoveryProgress, RunningBroker, ServeError, StartError, serve};
+use ouzel_broker::{Addresses, RecoveryProgress, RunningBroker, ServeError, StartError, serve};
 use rustix::process::{Signal, getpid, kill_process};
+use serde_json::{Value, json};
 
 use crate::args::ServeArgs;
 use crate::config::{Effective, environment};
 use crate::notify::notify;
-use crate::output::print_line;
+use crate::output::{print_json, print_line};
 use crate::units::human_bytes;
 use crate::watchdog;
 
@@ -19,7 +20,7 @@ use crate::watchdog;
 const EXTEND_TIMEOUT_US: u64 = 300_000_000;
 
 /// Runs a broker until SIGINT or SIGTERM.
-pub(crate) fn run(args: &ServeArgs) -> Result<()> {
+pub(crate) fn run(args: &ServeArgs, json: bool) -> Result<()> {
     let effective = Effective::load(&args.settings, environment())?;
     let config = effective.broker_config()?;
     let data_dir = config.data_dir.clone();
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
             bytes_told = progress.bytes();
             notify(&word);
         },
-        |broker| ready(broker, stop_with_stdin),
+        |broker| ready(broker, stop_with_stdin, json),
         || notify("STOPPING=1\nSTATUS=finishing requests"),
     );
     served.map_err(|error| with_next_step(error, &data_dir))?;
@@ -56,10 +57,11 @@ fn recovering(progress: &RecoveryProgress, comes_on: bool) -> String {
 }
 
 /// Tells everybody who waits that the broker serves.
-fn ready(broker: &RunningBroker, stop_with_stdin: bool) {
+fn ready(broker: &RunningBroker, stop_with_stdin: bool, json: bool) {
     let line = broker.ready_line();
+    let printed = if json { print_json(&as_json(broker.addresses())) } else { print_line(&line) };
     // Whoever started us may have closed stdout; the broker serves all the same.
-    if let Err(error) = print_line(&line) {
+    if let Err(error) = printed {
         tracing::warn!(%error, "the ready line has no reader");
     }
     notify(&format!("READY=1\nSTATUS={line}"));
@@ -67,6 +69,12 @@ fn ready(broker: &RunningBroker, stop_with_stdin: bool) {
     if stop_with_stdin {
         watch_stdin();
     }
+}
+
+/// The ready line for programs.
+fn as_json(addresses: &Addresses) -> Value {
+    let Addresses { native, shards, kafka, admin } = addresses;
+    json!({ "kafka": kafka, "native": native, "admin": admin, "shards": shards.len() })
 }
 
 /// Where the host is in the way, what looks at the host.

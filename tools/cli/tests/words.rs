@@ -4,7 +4,7 @@ mod common;
 
 use std::process::{Command, Stdio};
 
-use common::{assert_refused, directory, ouzel, run, stdout_of};
+use common::{assert_refused, commands, directory, ouzel, run, stdout_of};
 
 #[test]
 fn completions_name_every_command_and_their_shell_accepts_them() {
@@ -25,19 +25,55 @@ fn completions_name_every_command_and_their_shell_accepts_them() {
     assert_refused(&run(&["completions", "cmd"]), &["cmd", "bash"]);
 }
 
+/// Roff as the text that a reader sees, each run of spaces as one.
+fn plain(roff: &str) -> String {
+    let text = [("\\-", "-"), ("\\*(Aq", "'"), ("\\fB", ""), ("\\fI", ""), ("\\fR", ""), ("\\\\", "\\")]
+        .iter()
+        .fold(roff.to_owned(), |text, (code, shown)| text.replace(code, shown));
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn every_command_has_a_man_page_with_its_examples() {
     let directory = directory();
     let dir = directory.path().join("man/man1");
     stdout_of(&run(&["man", dir.to_str().expect("text")]));
-    for (page, words) in [
-        ("ouzel", "event\\-streaming"),
-        ("ouzel-serve", "journal.bytes.max=1GiB"),
-        ("ouzel-topic-create", "ouzel topic create orders"),
-        ("ouzel-doctor", "\\-\\-long"),
-    ] {
-        let text = std::fs::read_to_string(dir.join(format!("{page}.1"))).expect(page);
-        assert!(text.starts_with(".ie") && text.contains(words), "{page}: {text}");
+    let mut pages: Vec<String> = std::fs::read_dir(&dir)
+        .expect("made")
+        .map(|page| page.expect("readable").file_name().into_string().expect("text"))
+        .collect();
+    pages.sort();
+    let mut commands = commands();
+    commands.push(Vec::new());
+    let page_of = |words: &Vec<String>| {
+        let words: Vec<&str> = ["ouzel"].into_iter().chain(words.iter().map(String::as_str)).collect();
+        format!("{}.1", words.join("-"))
+    };
+    let mut expected: Vec<String> = commands.iter().map(page_of).collect();
+    expected.sort();
+    assert_eq!(pages, expected);
+    for words in &commands {
+        let page = page_of(words);
+        let roff = std::fs::read_to_string(dir.join(&page)).expect("a page");
+        assert!(roff.starts_with(".ie"), "{page}: {roff}");
+        let text = plain(&roff);
+        let help = stdout_of(&ouzel(&[]).args(words).arg("--help").output().expect("runs"));
+        let examples: Vec<&str> = help
+            .lines()
+            .skip_while(|line| !line.starts_with("Example"))
+            .skip(1)
+            .take_while(|line| !line.is_empty())
+            .collect();
+        assert!(!examples.is_empty(), "{page}");
+        for example in examples {
+            let example = example.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.contains(&example), "{page} has not `{example}`: {text}");
+        }
+        // Every flag that the help has.
+        let flags = help
+            .lines()
+            .filter_map(|line| line.trim_start().split([' ', ',', '=']).find(|word| word.starts_with("--")));
+        flags.for_each(|flag| assert!(text.contains(flag), "{page} has not {flag}"));
     }
     assert_refused(&run(&["man", "/proc/ouzel"]), &["/proc/ouzel"]);
 }

@@ -75,6 +75,22 @@ pub(crate) fn assert_refused(output: &Output, words: &[&str]) {
     }
 }
 
+/// Every command that the binary has, by the words that name it, from what it says of itself: `topic`, `topic create`, ...
+pub(crate) fn commands() -> Vec<Vec<String>> {
+    let mut known = Vec::new();
+    let mut unread = vec![Vec::new()];
+    while let Some(words) = unread.pop() {
+        let help = stdout_of(&ouzel(&[]).args(&words).arg("--help").output().expect("the binary runs"));
+        let below = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+        let names = below.take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  "));
+        let names = names.filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty() && *name != "help");
+        unread.extend(names.map(|name| [&words[..], &[name.to_string()]].concat()));
+        known.extend((!words.is_empty()).then_some(words));
+    }
+    known.sort();
+    known
+}
+
 /// A running broker; killed and reaped when dropped.
 pub(crate) struct Broker {
     child: Child,
