@@ -10,6 +10,7 @@ mod setting;
 mod source;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
@@ -37,7 +38,7 @@ impl Effective {
     /// The first key or value that cannot be, with the place where it stands and the reason.
     pub(crate) fn load(
         arguments: &SettingArgs,
-        environment: impl Iterator<Item = (String, String)>,
+        environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Effective> {
         let mut effective = Effective { values: BTreeMap::new() };
         for setting in SETTINGS {
@@ -80,7 +81,7 @@ impl Effective {
         Ok(())
     }
 
-    fn apply_environment(&mut self, environment: impl Iterator<Item = (String, String)>) -> Result<()> {
+    fn apply_environment(&mut self, environment: impl IntoIterator<Item = (String, String)>) -> Result<()> {
         for (name, text) in environment {
             let Some(rest) = name.strip_prefix(setting::ENVIRONMENT_PREFIX) else { continue };
             if ENVIRONMENT_OTHERS.contains(&name.as_str()) {
@@ -101,7 +102,14 @@ impl Effective {
         for (key, text) in &arguments.set {
             self.set(key, text.clone(), Source::Flag(format!("--set {key}")))?;
         }
-        let path = arguments.data_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
+        // Settings are text: what stands for the rest of a path would be another path.
+        let path = arguments.data_dir.as_ref().map(|path| match path.to_str() {
+            Some(text) => Ok(text.to_owned()),
+            None => {
+                Err(anyhow!("`data_dir` from flag --data-dir: {} is not UTF-8; choose another path", path.display()))
+            }
+        });
+        let path = path.transpose()?;
         let flags = [
             ("data_dir", "--data-dir", &path),
             ("kafka", "--kafka", &arguments.kafka),
@@ -129,9 +137,29 @@ impl Effective {
     }
 }
 
-/// The environment of this process; variables that are not text cannot be settings.
-pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+/// The environment of this process, as far as it may hold settings.
+///
+/// # Errors
+/// A variable with the prefix of settings that is no text, and so is none.
+pub(crate) fn environment() -> Result<Vec<(String, String)>> {
+    settings_of(std::env::vars_os())
+}
+
+fn settings_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>> {
+    let with_prefix = variables.filter(|(name, _)| {
+        let name = name.as_encoded_bytes();
+        let is_other = ENVIRONMENT_OTHERS.iter().any(|other| other.as_bytes() == name);
+        name.starts_with(setting::ENVIRONMENT_PREFIX.as_bytes()) && !is_other
+    });
+    let as_text = with_prefix.map(|(name, text)| match (name.to_str(), text.to_str()) {
+        (Some(name), Some(text)) => Ok((name.to_owned(), text.to_owned())),
+        _ => bail!(
+            "environment variable {} is not UTF-8: {}; set it to text, or unset it",
+            name.display(),
+            text.display()
+        ),
+    });
+    as_text.collect()
 }
 
 fn keys() -> impl Iterator<Item = &'static str> {
@@ -140,6 +168,8 @@ fn keys() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     fn load(file: Option<&str>, environment: &[(&str, &str)], arguments: SettingArgs) -> Result<Effective> {
@@ -178,6 +208,24 @@ mod tests {
             let text = format!("{:#}", result.expect_err("unknown"));
             assert!(text.contains(word) && !text.contains('\n'), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_and_not_passed_over() {
+        let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let variable = |name: &[u8], text: &[u8]| settings_of([(bytes(name), bytes(text))].into_iter());
+        for (name, text) in [(&b"OUZEL_DATA_DIR"[..], &b"/d\xff"[..]), (b"OUZEL_\xff", b"1")] {
+            let error = variable(name, text).expect_err("no text").to_string();
+            assert!(error.contains("environment variable OUZEL_") && error.contains("not UTF-8"), "{error}");
+        }
+        assert_eq!(variable(b"HOME", b"/\xff").expect("no setting"), []);
+        assert_eq!(variable(b"OUZEL_LOG", b"\xff").expect("a flag's, which judges it"), []);
+        let shards = [("OUZEL_SHARDS".to_owned(), "2".to_owned())];
+        assert_eq!(variable(b"OUZEL_SHARDS", b"2").expect("text"), shards);
+
+        let arguments = SettingArgs { data_dir: Some(bytes(b"/d\xff").into()), ..SettingArgs::default() };
+        let error = load(None, &[], arguments).expect_err("no text").to_string();
+        assert!(error.contains("`data_dir` from flag --data-dir") && error.contains("not UTF-8"), "{error}");
     }
 
     #[test]

@@ -53,7 +53,7 @@ struct Examination {
 
 /// Looks at everything, prints it, and fails if a broker could not start.
 pub(crate) fn run(args: &DoctorArgs, json: bool) -> Result<()> {
-    let effective = Effective::load(&args.settings, environment())?;
+    let effective = Effective::load(&args.settings, environment()?)?;
     let config = effective.broker_config()?;
     // The short measurement is over before anybody has read a line.
     let progress = if args.long && !json { Progress::shown() } else { Progress::hidden() };

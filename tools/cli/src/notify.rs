@@ -1,7 +1,9 @@
 //! Tells systemd what the broker is doing (sd_notify). Owns one datagram; never fails a start because of it. Runs on
 //! the CLI's main thread.
 
+use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// Sends `state` (such as `READY=1`) to the socket that systemd named in `NOTIFY_SOCKET`; does nothing without one.
@@ -16,7 +18,7 @@ fn send(name: &[u8], state: &str) -> std::io::Result<()> {
     // A leading @ names the abstract namespace, where a leading zero byte is meant.
     let address = match name {
         [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest)?,
-        path => SocketAddr::from_pathname(String::from_utf8_lossy(path).as_ref())?,
+        path => SocketAddr::from_pathname(OsStr::from_bytes(path))?,
     };
     UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(|_| ())
 }
@@ -28,7 +30,7 @@ mod tests {
     #[test]
     fn a_state_arrives_at_a_path_and_at_an_abstract_name() {
         let directory = tempfile::tempdir().expect("directory");
-        let path = directory.path().join("notify");
+        let path = directory.path().join(OsStr::from_bytes(b"notify-\xff"));
         let receiver = UnixDatagram::bind(&path).expect("bind");
         send(path.as_os_str().as_encoded_bytes(), "READY=1").expect("send");
         let mut buf = [0; 16];

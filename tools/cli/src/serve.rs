@@ -21,7 +21,7 @@ const EXTEND_TIMEOUT_US: u64 = 300_000_000;
 
 /// Runs a broker until SIGINT or SIGTERM.
 pub(crate) fn run(args: &ServeArgs, json: bool) -> Result<()> {
-    let effective = Effective::load(&args.settings, environment())?;
+    let effective = Effective::load(&args.settings, environment()?)?;
     let config = effective.broker_config()?;
     let data_dir = config.data_dir.clone();
     let stop_with_stdin = args.stop_with_stdin;

@@ -11,7 +11,7 @@ use crate::output::{print_json, print_line, table};
 
 /// Prints every setting with its value and where that came from.
 pub(crate) fn run(args: &ConfigArgs, json: bool) -> Result<()> {
-    let effective = Effective::load(&args.settings, crate::config::environment())?;
+    let effective = Effective::load(&args.settings, crate::config::environment()?)?;
     let config = effective.broker_config()?;
     if json {
         return print_json(&as_json(&effective, &config, args.explain));

@@ -4,6 +4,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt;
 
 use common::{Broker, assert_refused, directory, run, run_with_input};
 
@@ -46,6 +47,13 @@ fn unknown_configuration_is_refused_wherever_it_stands() {
     assert_refused(&run(&too_rare), &["group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms"]);
     let output = common::ouzel(&["serve"]).env("OUZEL_SHARD", "2").output().expect("runs");
     assert_refused(&output, &["OUZEL_SHARD"]);
+    let no_text = std::ffi::OsStr::from_bytes(b"data-\xff");
+    let output = common::ouzel(&["serve"]).env("OUZEL_DATA_DIR", no_text).output().expect("runs");
+    assert_refused(&output, &["OUZEL_DATA_DIR", "not UTF-8"]);
+    for command in ["serve", "config", "doctor"] {
+        let output = common::ouzel(&[command, "--data-dir"]).arg(no_text).output().expect("runs");
+        assert_refused(&output, &["--data-dir", "not UTF-8"]);
+    }
 }
 
 #[test]
