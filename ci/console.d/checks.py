@@ -94,6 +94,7 @@ class Checks:
 
     def follow(self):
         """A page that follows shows what comes without being asked."""
+        self.page(f"topics/{TOPIC}/messages?partition=0", "first")
         self.browser.click(".check input")
         self.broker.command("produce", TOPIC, "--partition", "0", stdin="came by itself\n")
         self.browser.see("came by itself")
