@@ -40,8 +40,9 @@ fn is_refused(scene: &Scene, what: &str, sent: &[u8], and_ends: bool, why: &str)
     let read = stream.read_to_end(&mut answer);
     assert!(read.is_ok() || read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset), "{what}");
     assert!(answer.is_empty(), "{what}: answered with {answer:?}");
-    let line = log::line_about(peer);
-    assert!(line.contains("connection closed") && line.contains(why), "{what}: {line:?} does not say {why:?}");
+    let lines = log::lines_about(peer);
+    let says_why = |line: &str| line.contains("connection closed") && line.contains(why);
+    assert!(lines.lines().any(says_why), "{what}: {lines:?} does not say {why:?}");
 }
 
 fn framed(bytes: &[u8]) -> Vec<u8> {
@@ -273,7 +274,7 @@ fn whoever_stops_within_a_frame_is_closed_when_its_time_is_up() {
         let peer = log::name(&stream);
         stream.write_all(sent).expect("the broker reads this much");
         assert!(ends(&mut stream), "a peer that stops {what}");
-        let line = log::line_about(peer);
+        let line = log::lines_about(peer);
         assert!(line.contains("a frame did not arrive whole"), "{what}: {line:?}");
     }
     scene.serves();
@@ -318,9 +319,9 @@ fn whoever_takes_no_replies_is_closed_when_its_time_is_up_and_a_long_poll_is_not
     // Its time is up, or, where the memory is short by then, that of others is.
     while !["does not take its replies", "replies are hardly taken"]
         .iter()
-        .any(|why| log::line_about(peer).contains(why))
+        .any(|why| log::lines_about(peer).contains(why))
     {
-        assert!(Instant::now() < limit, "it keeps its replies waiting: {:?}", log::line_about(peer));
+        assert!(Instant::now() < limit, "it keeps its replies waiting: {:?}", log::lines_about(peer));
         scene.serves();
     }
     assert!(ends(&mut greedy.stream));

@@ -28,17 +28,25 @@ impl Write for Keeper {
     }
 }
 
-/// The name by which the log knows this connection.
-pub fn name(stream: &TcpStream) -> SocketAddr {
-    stream.local_addr().expect("it is connected")
+/// A connection as the log knows it.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    address: SocketAddr,
+    /// What was written before is about others: ports are used again.
+    from: usize,
 }
 
-/// The line about a connection; empty where there is none.
-pub fn line_about(peer: SocketAddr) -> String {
-    let named = format!("peer={peer} ");
+/// The name by which the log knows this connection, which is new.
+pub fn name(stream: &TcpStream) -> Peer {
+    let from = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner).len();
+    Peer { address: stream.local_addr().expect("it is connected"), from }
+}
+
+/// The lines about a connection; empty where there is none. Another broker of this process may have a peer with the same port.
+pub fn lines_about(peer: Peer) -> String {
+    let named = format!("peer={} ", peer.address);
     let written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
-    // A port may have been another connection's before.
-    written.lines().rfind(|line| line.contains(&named)).unwrap_or_default().to_owned()
+    written[peer.from..].lines().filter(|line| line.contains(&named)).collect::<Vec<_>>().join("\n")
 }
 
 /// The lines so far that contain `text`.
